@@ -1,0 +1,69 @@
+# make demo | test | repro | ui | lint: each sets up .venv first, from pinned requirements.
+
+PYTHON := $(shell for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$p && break; done)
+HARDWARE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+RECIPE ?= demo
+PORT ?= 5000
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Experiments are git commits: without an identity they are made in the project's name.
+IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
+	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
+	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
+
+.PHONY: help demo test repro ui lint setup requirements
+
+help:
+	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
+	@echo "make test    the tests"
+	@echo "make repro   the whole pipeline as params.yaml says (real flowers; wants a GPU)"
+	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
+	@echo "make lint    linter and type checker"
+
+setup: .venv/$(HARDWARE).txt
+
+.venv/%.txt: requirements/%.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed" >&2; exit 1; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@cp $< $@
+
+demo: setup
+	@overrides=$$(python -m ddim.recipes $(RECIPE)) && \
+		env $(IDENTITY) dvc exp run --name $(RECIPE) --force $$overrides
+	@echo
+	@echo "Pictures: renders/samples.png, renders/steps.gif, renders/epochs/"
+	@echo "Figures:  metrics/kid.csv, metrics/history.csv; dvc exp show; dvc plots show"
+	@echo "MLflow:   make ui"
+	@echo "params.yaml now holds the settings of the recipe $(RECIPE), so that"
+	@echo "  dvc exp run -S train.loss=mse    is an ablation of it;"
+	@echo "  git restore params.yaml          brings the full size back."
+
+repro: setup
+	@git diff --quiet params.yaml || echo "note: params.yaml is not as committed (git diff params.yaml)"
+	env $(IDENTITY) dvc repro
+
+test: setup .venv/test.txt
+	python -m pytest
+
+lint: setup .venv/test.txt
+	ruff check .
+	ruff format --check .
+	mypy
+
+ui: setup
+	python -m ddim.tracking ui --port $(PORT)
+
+# Pin the newest versions that pyproject.toml allows, the same ones in every file.
+requirements:
+	rm -f requirements/*.txt
+	for extras in "cpu test" cpu gpu test; do \
+		name=$$(echo $$extras | tr ' ' -); \
+		uv pip compile pyproject.toml $$(printf -- '--extra %s ' $$extras) --universal \
+			--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
+			$$(test -f requirements/cpu-test.txt && echo -c requirements/cpu-test.txt) \
+			-o requirements/$$name.txt || exit 1; \
+	done
+	rm requirements/cpu-test.txt

@@ -1,0 +1,167 @@
+"""What happens around an epoch: seeds, val_kid, pictures, the best weights, the history.
+
+Their order in the list matters: each adds to the `logs` that the next ones read.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ddim import history, pictures, resume
+from ddim.data.batches import Batches
+from ddim.errors import DdimError
+from ddim.files import atomic
+from ddim.generate import Generator
+from ddim.inception import Encoder
+from ddim.kid import kid, kid_batches
+
+BEST = "best.weights.h5"
+HISTORY = "history.csv"
+EPOCHS = "epochs"
+
+
+class SeedEpochs(keras.callbacks.Callback):
+    """Makes order and noise of an epoch functions of (seed, epoch)."""
+
+    def __init__(self, batches: Batches) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict) -> None:
+        self.batches.epoch = epoch
+        self.model.seed_epoch(epoch)
+
+
+class StopOnNonFinite(keras.callbacks.Callback):
+    """Ends training at the first step whose loss is not a number."""
+
+    epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict) -> None:
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise DdimError(
+                f"train: expected a finite loss; received {loss} in epoch "
+                f"{self.epoch + 1}, step {batch + 1}. A lower train.learning_rate or "
+                "train.gradient_clip_norm: 1.0 may help"
+            )
+
+
+class ValKid(keras.callbacks.Callback):
+    """Puts `val_kid` (pooled) and `val_kid_batches` of the EMA network into the logs.
+
+    The same initial noise every epoch, so that epochs differ by the weights alone.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        encoder: Encoder,
+        real_features: np.ndarray,
+        *,
+        images: int,
+        steps: int,
+        seed: int,
+        batch_size: int,
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.encoder = encoder
+        self.real_features = real_features
+        self.images, self.steps, self.seed = images, steps, seed
+        self.batch_size = batch_size
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        batches = self.generator.batches(self.images, self.steps, self.seed)
+        generated = np.concatenate([self.encoder(batch) for batch in batches])
+        logs["val_kid"] = kid(self.real_features, generated)
+        batch_size = min(self.batch_size, self.images, len(self.real_features))
+        logs["val_kid_batches"] = kid_batches(self.real_features, generated, batch_size)
+
+
+class SampleGrid(keras.callbacks.Callback):
+    """Draws a grid of EMA samples from fixed noise as `epochs/epoch_0001.png`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        generator: Generator,
+        *,
+        rows: int,
+        columns: int,
+        steps: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.folder = folder / EPOCHS
+        self.draw = lambda: pictures.grid(
+            generator.images(rows * columns, steps, seed), rows, columns
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        pictures.save_png(self.folder / f"epoch_{epoch + 1:04d}.png", self.draw())
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Saves the EMA weights of the epoch with the lowest `val_kid`."""
+
+    def __init__(self, folder: Path, best: float = math.inf, epoch: int = 0) -> None:
+        super().__init__()
+        self.path = folder / BEST
+        self.best = best
+        self.epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        if logs["val_kid"] < self.best:
+            self.best, self.epoch = logs["val_kid"], epoch + 1
+            with atomic(self.path) as temporary:
+                self.model.ema_network.save_weights(temporary)
+
+
+class History(keras.callbacks.Callback):
+    """Keeps one row per epoch in `history.csv` and hands it on."""
+
+    def __init__(
+        self, folder: Path, rows: list[dict], publish: Callable[[dict], None]
+    ) -> None:
+        super().__init__()
+        self.path = folder / HISTORY
+        self.rows = rows
+        self.publish = publish
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        self.rows.append({"epoch": epoch + 1, **logs})
+        history.write(self.path, self.rows)
+        self.publish(self.rows[-1])
+
+
+class SaveState(keras.callbacks.Callback):
+    """Writes after every epoch what training needs to go on; comes last in the list."""
+
+    def __init__(
+        self, folder: Path, best: KeepBest, table: History, run_id: str | None
+    ) -> None:
+        super().__init__()
+        self.folder, self.best, self.table = folder, best, table
+        self.run_id = run_id
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        state = {
+            "epochs": epoch + 1,
+            "best_val_kid": self.best.best,
+            "best_epoch": self.best.epoch,
+            "history": self.table.rows,
+            "run_id": self.run_id,
+        }
+        resume.save(self.folder, state_variables(self.model), state)
+
+
+def state_variables(model: keras.Model) -> list[keras.Variable]:
+    """Weights, moving averages and the optimizer's state, in a fixed order."""
+    return [*model.weights, *model.optimizer.variables]

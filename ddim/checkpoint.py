@@ -1,0 +1,142 @@
+"""A trained model on disk: weights and everything needed to rebuild it.
+
+`model.weights.h5` holds the EMA network's weights, `model.json` the network and
+diffusion settings, the image shape, the normalizer and the class names.
+"""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from ddim import generate, schedules, unet
+from ddim.data.normalizer import Normalizer
+from ddim.errors import DdimError
+from ddim.files import atomic, read_json, sha256, write_json
+from ddim.params import DiffusionParams, NetworkParams, validate_section
+
+WEIGHTS = "model.weights.h5"
+DESCRIPTION = "model.json"
+FORMAT = 1
+"""Of `model.json`; a change that older code cannot read makes it 2."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a network was built and trained as."""
+
+    network: NetworkParams
+    diffusion: DiffusionParams
+    image_shape: tuple[int, int, int]
+    normalizer: Normalizer
+    class_names: tuple[str, ...]
+    data_digest: str
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes of a class-conditional network, else None."""
+        return len(self.class_names) if self.network.class_conditional else None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with trained weights, its description and the weights' SHA-256."""
+
+    network: keras.Model
+    description: Description
+    sha256: str
+
+    def generator(
+        self, batch_size: int, schedule: str | None = None
+    ) -> generate.Generator:
+        """Ready to sample, along another schedule than in training if one is named."""
+        told = self.description
+        return generate.generator(
+            self.network,
+            prediction=told.diffusion.prediction,
+            schedule=schedules.make(told.diffusion, schedule),
+            normalizer=told.normalizer,
+            batch_size=batch_size,
+            num_classes=told.num_classes,
+        )
+
+
+def build_network(description: Description) -> keras.Model:
+    """The network with fresh weights."""
+    return unet.build(
+        description.network, description.image_shape, description.num_classes
+    )
+
+
+def save(folder: str | Path, weights: str | Path, description: Description) -> None:
+    """Put a weights file and its description into `folder`."""
+    with atomic(Path(folder) / WEIGHTS) as temporary:
+        shutil.copyfile(weights, temporary)
+    write_json(Path(folder) / DESCRIPTION, to_json(description))
+
+
+def load(folder: str | Path) -> Trained:
+    """Rebuild a trained network. Raises `DdimError` on missing or foreign files."""
+    description = _from_json(
+        read_json(Path(folder) / DESCRIPTION, made_by="train"), folder
+    )
+    weights = Path(folder) / WEIGHTS
+    if not weights.is_file():
+        raise DdimError(f"{weights}: not there; the stage train makes it")
+    network = build_network(description)
+    load_weights(network, weights)
+    return Trained(network, description, sha256(weights))
+
+
+def load_weights(network: keras.Model, path: str | Path) -> None:
+    """Load weights. Raises `DdimError` if they are damaged or of another network."""
+    try:
+        network.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0][:300]
+        raise DdimError(
+            f"{path}: expected weights of the network that {DESCRIPTION} describes; "
+            f"received a file that does not load: {reason}"
+        ) from None
+
+
+def to_json(description: Description) -> dict[str, Any]:
+    """The description as JSON values, as in `model.json`."""
+    return {
+        "format": FORMAT,
+        "network": description.network.model_dump(),
+        "diffusion": description.diffusion.model_dump(),
+        "image_shape": list(description.image_shape),
+        "normalizer": {
+            "mean": list(description.normalizer.mean),
+            "variance": list(description.normalizer.variance),
+        },
+        "class_names": list(description.class_names),
+        "data_digest": description.data_digest,
+    }
+
+
+def _from_json(told: Any, folder: str | Path) -> Description:
+    if not isinstance(told, dict) or told.get("format") != FORMAT:
+        raise DdimError(
+            f"{Path(folder) / DESCRIPTION}: expected a model of format {FORMAT}; "
+            f"received {told.get('format') if isinstance(told, dict) else told!r}"
+        )
+    try:
+        return Description(
+            network=validate_section(NetworkParams, told["network"]),
+            diffusion=validate_section(DiffusionParams, told["diffusion"]),
+            image_shape=tuple(told["image_shape"]),
+            normalizer=Normalizer(
+                tuple(told["normalizer"]["mean"]), tuple(told["normalizer"]["variance"])
+            ),
+            class_names=tuple(told["class_names"]),
+            data_digest=told["data_digest"],
+        )
+    except (KeyError, TypeError) as error:
+        raise DdimError(
+            f"{Path(folder) / DESCRIPTION}: expected a model's description; "
+            f"received one without {error}"
+        ) from None

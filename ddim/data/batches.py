@@ -1,0 +1,53 @@
+"""Batches of crops for training and validation."""
+
+import keras
+import numpy as np
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches of uint8 crops, whole ones only.
+
+    The order is a function of (seed, epoch): set `epoch` before each pass, or leave it
+    for the same order every time. One pass goes over the images `repetitions` times.
+    Items are mappings with `images` (batch, height, width, channels) and, if asked for,
+    `labels` (batch,).
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | None,
+        *,
+        batch_size: int,
+        repetitions: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.images = images
+        self.labels = labels
+        self.batch_size = batch_size
+        self.repetitions = repetitions
+        self.seed = seed
+        self.epoch = 0
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images) * self.repetitions // self.batch_size
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        start = index * self.batch_size
+        rows = self._epoch_order()[start : start + self.batch_size]
+        batch = {"images": np.asarray(self.images[rows])}
+        if self.labels is not None:
+            batch["labels"] = self.labels[rows]
+        return (batch,)
+
+    def _epoch_order(self) -> np.ndarray:
+        """Rows of this epoch: one permutation of the images after another."""
+        if self._order is None or self._order[0] != self.epoch:
+            generator = np.random.default_rng([self.seed, self.epoch])
+            passes = [
+                generator.permutation(len(self.images)) for _ in range(self.repetitions)
+            ]
+            self._order = (self.epoch, np.concatenate(passes))
+        return self._order[1]

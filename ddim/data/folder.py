@@ -1,0 +1,158 @@
+"""Images of a folder: in class subfolders, in official splits of them, or just there.
+
+    FOLDER/train/CLASS/*.jpg    splits train, validation (or val), test
+    FOLDER/CLASS/*.jpg          one split
+    FOLDER/*.jpg                one split, one class
+"""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from ddim.data.images import decode
+from ddim.data.items import NO_CLASS, ONE_SPLIT, Item, Source, Split
+from ddim.errors import DdimError
+
+SPLITS = ("train", "validation", "val", "test")
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga"
+    " .jp2 .avif".split()
+)
+
+
+@dataclass(frozen=True, order=True)
+class Found:
+    """An image file: its path relative to the folder, its split and its class."""
+
+    path: PurePosixPath
+    split: str
+    label: str
+
+
+def open_folder(folder: Path) -> Source:
+    """Find the images of a folder; nothing is decoded until an item is loaded.
+
+    The order within a split is fixed by the files' names alone and mixes the classes
+    evenly. Raises `DdimError` for a folder without images, for links that lead out of
+    it and for images that lie beside class folders.
+    """
+    paths = find_images(folder)
+    if not paths:
+        raise DdimError(
+            "data.folder: expected a folder with images "
+            f"({', '.join(sorted(SUFFIXES))}); "
+            f"received {str(folder)!r}, in which there are none"
+        )
+    found = _sort_out(paths)
+    classes = tuple(sorted({file.label for file in found}))
+    if NO_CLASS in classes and len(classes) > 1:
+        loose = next(file.path for file in found if file.label == NO_CLASS)
+        raise DdimError(
+            "data.folder: expected all images in class folders or none; "
+            f"received {str(loose)!r} beside class folders"
+        )
+    by_split = _group(found, lambda file: file.split)
+    return Source(
+        kind="folder",
+        name=folder.resolve().name,
+        classes=classes,
+        splits={
+            name: _split(folder, mixed(by_split[name]), classes)
+            for name in (*SPLITS, ONE_SPLIT)
+            if name in by_split
+        },
+    )
+
+
+def find_images(folder: Path) -> list[PurePosixPath]:
+    """Paths of the visible images inside the folder, relative to it and sorted.
+
+    Raises `DdimError` if a link leads out of the folder.
+    """
+    root = folder.resolve()
+    images, outside = [], []
+    for parent, folders, names in os.walk(root):
+        here = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [name for name in names if _is_visible_image(name)]
+        images += [_relative(here / name, root) for name in files]
+        outside += [
+            _relative(here / name, root)
+            for name in (*folders, *files)
+            if _leads_out(here / name, root)
+        ]
+    if outside:
+        raise DdimError(
+            "data.folder: expected images that lie in the folder itself; received "
+            f"{len(outside)} links that lead out of it, {str(min(outside))!r} first; "
+            "copy the images, or name the folder they are in"
+        )
+    return sorted(images)
+
+
+def mixed(files: Iterable[Found]) -> list[Found]:
+    """Order files so that any first share of them holds that share of every class.
+
+    Inside a class the order is by digest of the path, which is as good as shuffled and
+    stays when other files come or go.
+    """
+    ranked = []
+    for members in _group(files, lambda file: file.label).values():
+        ordered = sorted((_digest(file.path), file) for file in members)
+        ranked += [
+            ((rank + 0.5) / len(ordered), digest, file)
+            for rank, (digest, file) in enumerate(ordered)
+        ]
+    return [file for _, _, file in sorted(ranked)]
+
+
+def _sort_out(paths: list[PurePosixPath]) -> list[Found]:
+    """Read split and class of each file from the folders above it."""
+    tops = {path.parts[0] if len(path.parts) > 1 else "" for path in paths}
+    if tops <= set(SPLITS):
+        return [Found(path, path.parts[0], _class(path.parts[1:])) for path in paths]
+    return [Found(path, ONE_SPLIT, _class(path.parts)) for path in paths]
+
+
+def _class(parts: tuple[str, ...]) -> str:
+    return parts[0] if len(parts) > 1 else NO_CLASS
+
+
+def _split(folder: Path, files: list[Found], classes: tuple[str, ...]) -> Split:
+    labels = {name: label for label, name in enumerate(classes)}
+    return Split(
+        size=len(files),
+        items=(
+            Item(labels[file.label], str(file.path), partial(decode, folder / file.path))
+            for file in files
+        ),
+    )
+
+
+def _group(
+    files: Iterable[Found], key: Callable[[Found], str]
+) -> dict[str, list[Found]]:
+    groups = defaultdict(list)
+    for file in files:
+        groups[key(file)].append(file)
+    return dict(groups)
+
+
+def _is_visible_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def _relative(path: Path, root: Path) -> PurePosixPath:
+    return PurePosixPath(path.relative_to(root).as_posix())
+
+
+def _leads_out(path: Path, root: Path) -> bool:
+    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
+
+
+def _digest(path: PurePosixPath) -> str:
+    return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,50 @@
+"""What a source of images hands over: lazily loaded images in official splits."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from PIL import Image
+
+UNLABELLED = -1
+"""The label of an image whose class the source does not tell."""
+
+
+NO_CLASS = "all"
+"""The one class of a source that knows no classes."""
+
+ONE_SPLIT = "all"
+"""The one split of a source that has no official splits."""
+
+
+class UnreadableImageError(Exception):
+    """One file is no image that can be used; the message says why, without its name."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image: its label, a name for messages, and how to load it.
+
+    `load` may run in any thread; it raises `UnreadableImageError` if it must.
+    """
+
+    label: int
+    name: str
+    load: Callable[[], Image.Image]
+
+
+@dataclass(frozen=True)
+class Split:
+    """An official split: how many items it has, and the items, in a fixed order."""
+
+    size: int
+    items: Iterable[Item]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set: its name, the names of labels 0, 1, ..., and splits by name."""
+
+    kind: str
+    name: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]

@@ -1,0 +1,100 @@
+"""Mean and variance per channel, so that images are scaled like the noise."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ddim.errors import DdimError
+from ddim.files import read_json, write_json
+
+LEVELS = 256
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Mean and variance of each channel, of pixel values in [0, 1]."""
+
+    mean: tuple[float, ...]
+    variance: tuple[float, ...]
+
+    @property
+    def means(self) -> np.ndarray:
+        """(channels,) float32."""
+        return np.array(self.mean, np.float32)
+
+    @property
+    def deviations(self) -> np.ndarray:
+        """Standard deviations, (channels,) float32."""
+        return np.sqrt(np.array(self.variance)).astype(np.float32)
+
+    def normalize(self, images: np.ndarray) -> np.ndarray:
+        """Values in [0, 1], (..., channels), to mean 0 and variance 1."""
+        return (images - self.means) / self.deviations
+
+    def denormalize(self, images: np.ndarray) -> np.ndarray:
+        """The inverse of `normalize`, clipped to [0, 1]."""
+        return np.clip(self.means + images * self.deviations, 0.0, 1.0)
+
+
+def fit(images: np.ndarray) -> Normalizer:
+    """Mean and variance over all pixels of uint8 images (N, H, W, C).
+
+    Exact, whatever the number of images, since it counts how often each of the 256
+    values occurs. Raises `DdimError` if a channel is the same everywhere.
+    """
+    counts = _histograms(images)
+    mean, variance = zip(*(_moments(channel) for channel in counts), strict=True)
+    if min(variance) == 0:
+        raise DdimError(
+            "data: expected training images that differ somewhere in every channel; "
+            f"received the variances {variance}"
+        )
+    return Normalizer(mean, variance)
+
+
+def save(normalizer: Normalizer, path: Path) -> None:
+    """Write as JSON, floats with all their digits."""
+    write_json(path, asdict(normalizer))
+
+
+def load(path: Path) -> Normalizer:
+    """Read what `save` wrote. Raises `DdimError` if the file is missing or foreign."""
+    content = read_json(path, made_by="normalize")
+    try:
+        mean, variance = (tuple(map(float, content[key])) for key in ("mean", "variance"))
+    except (KeyError, TypeError, ValueError):
+        raise DdimError(
+            f"{path}: expected lists of numbers named mean and variance; "
+            f"received {content!r:.60}"
+        ) from None
+    if len(mean) != len(variance) or not variance or not min(variance) > 0:
+        raise DdimError(
+            f"{path}: expected as many means as positive variances; "
+            f"received {mean} and {variance}"
+        )
+    return Normalizer(mean, variance)
+
+
+def _histograms(images: np.ndarray) -> np.ndarray:
+    """How often each value occurs: (channels, 256) int64."""
+    counts = np.zeros((images.shape[-1], LEVELS), np.int64)
+    for start in range(0, len(images), CHUNK):
+        chunk = np.asarray(images[start : start + CHUNK])
+        for channel, count in enumerate(counts):
+            count += np.bincount(chunk[..., channel].ravel(), minlength=LEVELS)
+    return counts
+
+
+def _moments(counts: np.ndarray) -> tuple[float, float]:
+    """Mean and variance of values / 255, in Python's exact integers until the end."""
+    pairs = [(value, int(count)) for value, count in enumerate(counts)]
+    total = sum(count for _, count in pairs)
+    first = sum(value * count for value, count in pairs)
+    second = sum(value**2 * count for value, count in pairs)
+    scale = LEVELS - 1
+    return (
+        first / (total * scale),
+        (total * second - first**2) / (total * scale) ** 2,
+    )

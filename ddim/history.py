@@ -1,0 +1,25 @@
+"""The training curves as a table: one row per epoch, counted from 1."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ddim.files import atomic
+
+
+def write(path: str | Path, rows: Sequence[dict[str, float]]) -> None:
+    """Write rows that hold `epoch` and figures by name as CSV."""
+    with atomic(path) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+def read(path: str | Path) -> dict[int, dict[str, float]]:
+    """Figures by name for each epoch; empty if there is no such file."""
+    if not Path(path).exists():
+        return {}
+    table = pd.read_csv(path).set_index("epoch")
+    return {
+        int(epoch): {str(name): float(value) for name, value in row.items()}
+        for epoch, row in table.iterrows()
+    }

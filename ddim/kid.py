@@ -1,0 +1,112 @@
+"""Kernel Inception Distance between two sets of features (arXiv 1801.01401).
+
+Features are arrays of shape (images, dims). KID is the squared maximum mean discrepancy
+under the kernel k(x, y) = (x.y / dims + 1)^3, estimated without bias: it can be
+slightly negative, and is near zero for two samples of one distribution.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ddim.errors import DdimError
+
+CHUNK = 2048
+"""Side of the part of a kernel matrix that is in memory at once."""
+
+
+def kid(real_features: np.ndarray, generated_features: np.ndarray) -> float:
+    """Pooled unbiased estimate over all pairs, in float64 (arXiv 1801.01401, eq. 4).
+
+    Raises `DdimError` if either set has fewer than 2 rows or the widths differ.
+    """
+    real, generated = _checked(real_features, generated_features)
+    cross = _kernel_sum(real, generated) / (len(real) * len(generated))
+    return _mean_off_diagonal(real) + _mean_off_diagonal(generated) - 2 * cross
+
+
+def kid_subsets(
+    real_features: np.ndarray,
+    generated_features: np.ndarray,
+    *,
+    subsets: int,
+    subset_size: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Mean and standard deviation of KID over random subsets drawn without replacement.
+
+    Raises `DdimError` if a subset would be larger than either set.
+    """
+    real, generated = _checked(real_features, generated_features)
+    smaller = min(len(real), len(generated))
+    if subset_size > smaller:
+        raise DdimError(
+            f"evaluate.subset_size: expected at most {smaller}, the number of images "
+            f"compared; received {subset_size}"
+        )
+    generator = np.random.default_rng(seed)
+    estimates = [
+        kid(
+            _draw(generator, real, subset_size),
+            _draw(generator, generated, subset_size),
+        )
+        for _ in range(subsets)
+    ]
+    return float(np.mean(estimates)), float(np.std(estimates))
+
+
+def kid_batches(
+    real_features: np.ndarray, generated_features: np.ndarray, batch_size: int
+) -> float:
+    """Mean of the KID of corresponding batches, as the Keras example measures it.
+
+    The last incomplete batch is left out. Unbiased like the pooled estimate, but its
+    spread is about three times as large. Raises `DdimError` without a whole batch.
+    """
+    real, generated = _checked(real_features, generated_features)
+    batches = min(len(real), len(generated)) // batch_size
+    if batches == 0:
+        raise DdimError(
+            f"kid.batch_size: expected at most {min(len(real), len(generated))}, the "
+            f"number of images compared; received {batch_size}"
+        )
+    slices = [slice(i * batch_size, (i + 1) * batch_size) for i in range(batches)]
+    return float(np.mean([kid(real[s], generated[s]) for s in slices]))
+
+
+def _checked(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if real.ndim != 2 or generated.ndim != 2 or real.shape[1] != generated.shape[1]:
+        raise DdimError(
+            "KID: expected two sets of features (images, dims) of one width; received "
+            f"shapes {real.shape} and {generated.shape}"
+        )
+    if min(len(real), len(generated)) < 2:
+        raise DdimError(
+            "KID: expected at least 2 real and 2 generated images; "
+            f"received {len(real)} and {len(generated)}"
+        )
+    return real, generated
+
+
+def _draw(generator: np.random.Generator, rows: np.ndarray, count: int) -> np.ndarray:
+    return rows[generator.choice(len(rows), count, replace=False)]
+
+
+def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(x), CHUNK):
+        yield x[start : start + CHUNK].astype(np.float64)
+
+
+def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
+    return sum(float(_kernel(a, b).sum()) for a in _chunks(x) for b in _chunks(y))
+
+
+def _mean_off_diagonal(x: np.ndarray) -> float:
+    diagonal = sum(
+        float(((np.sum(a * a, axis=1) / x.shape[1] + 1) ** 3).sum()) for a in _chunks(x)
+    )
+    return (_kernel_sum(x, x) - diagonal) / (len(x) * (len(x) - 1))

@@ -1,0 +1,80 @@
+"""Images to PNG grids and GIF animations, with Pillow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ddim.files import atomic
+
+Picture = np.ndarray
+"""uint8 (height, width, channels), 1 or 3 channels."""
+
+
+CAPTION_HEIGHT = 28
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] to the nearest of 256 levels."""
+    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def grid(images: np.ndarray, rows: int, columns: int, scale: int = 1) -> Picture:
+    """Images (rows * columns, h, w, c) in [0, 1], row by row, without gaps.
+
+    Every pixel becomes `scale` x `scale` pixels.
+    """
+    height, width, channels = images.shape[1:]
+    cells = to_uint8(images).reshape(rows, columns, height, width, channels)
+    sheet = cells.transpose(0, 2, 1, 3, 4)
+    sheet = sheet.reshape(rows * height, columns * width, channels)
+    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def with_caption(picture: Picture, text: str) -> Picture:
+    """The picture with a line of black text on white above it."""
+    font = ImageFont.load_default(CAPTION_HEIGHT * 0.6)
+    line = Image.new("RGB", (picture.shape[1], CAPTION_HEIGHT), "white")
+    ImageDraw.Draw(line).text((8, 4), text, fill="black", font=font)
+    return np.concatenate(
+        [np.asarray(line), np.asarray(_pillow(picture).convert("RGB"))]
+    )
+
+
+def save_png(path: str | Path, picture: Picture) -> None:
+    """Write a PNG; the same picture gives the same bytes."""
+    with atomic(path) as temporary:
+        _pillow(picture).save(temporary, format="PNG", optimize=True)
+
+
+def save_gif(path: str | Path, frames: Sequence[Picture], seconds: float) -> None:
+    """Write an endless GIF that shows each frame for `seconds`, the last four times."""
+    palette = _shared_palette(frames)
+    pictures = [
+        _pillow(frame)
+        .convert("RGB")
+        .quantize(palette=palette, dither=Image.Dither.NONE)
+        for frame in frames
+    ]
+    milliseconds = round(seconds * 1000)
+    durations = [milliseconds] * (len(pictures) - 1) + [4 * milliseconds]
+    with atomic(path) as temporary:
+        pictures[0].save(
+            temporary,
+            format="GIF",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=durations,
+            loop=0,
+        )
+
+
+def _shared_palette(frames: Sequence[Picture]) -> Image.Image:
+    """One palette of 256 colours for all frames, so that colours do not flicker."""
+    joined = np.concatenate(list(frames), axis=0)
+    return _pillow(joined).convert("RGB").quantize(256, Image.Quantize.MEDIANCUT)
+
+
+def _pillow(picture: Picture) -> Image.Image:
+    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)

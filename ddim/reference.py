@@ -1,0 +1,68 @@
+"""Inception features of the validation images, once per data set and encoder."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ddim import inception
+from ddim.data import crops
+from ddim.errors import DdimError
+from ddim.files import atomic, read_json, write_json
+from ddim.params import KidParams
+
+FEATURES = "features.npy"
+CONDITIONS = "features.json"
+
+
+def write(crops_folder: Path, folder: Path, kid: KidParams) -> None:
+    """Features of all validation crops (n, dims), float32, with their conditions."""
+    images, _ = crops.load(crops_folder, "validation")
+    model = inception.build(kid.weights, kid.layer, kid.image_size, images.shape[-1])
+    encode = inception.encoder(model, kid.batch_size)
+    starts = tqdm(range(0, len(images), kid.batch_size), desc="reference features")
+    features = np.concatenate(
+        [encode(images[start : start + kid.batch_size]) for start in starts]
+    )
+    inception.check_features(features)
+    with atomic(folder / FEATURES) as temporary:
+        np.save(temporary, features, allow_pickle=False)
+    write_json(
+        folder / CONDITIONS,
+        {
+            **inception.conditions(kid.weights, kid.layer, kid.image_size),
+            "dims": features.shape[1],
+            "images": len(features),
+            "data_digest": crops.dataset(crops_folder)["sha256"],
+        },
+    )
+
+
+def load(folder: Path, kid: KidParams) -> tuple[np.ndarray, dict[str, Any]]:
+    """Features and their conditions.
+
+    Raises `DdimError` if they are damaged or were made with another encoder than `kid`
+    describes, since KID between different features means nothing.
+    """
+    conditions = read_json(folder / CONDITIONS, made_by="reference")
+    expected = inception.conditions(kid.weights, kid.layer, kid.image_size)
+    received = {key: conditions.get(key) for key in expected}
+    if received != expected:
+        raise DdimError(
+            f"{folder}: expected features of {expected}; received {received}; "
+            "run the stage reference again"
+        )
+    try:
+        features = np.load(folder / FEATURES, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DdimError(
+            f"{folder}: expected features from the stage reference; received {error}"
+        ) from None
+    shape = (conditions.get("images"), conditions.get("dims"))
+    if features.shape != shape:
+        raise DdimError(
+            f"{folder}: expected features of shape {shape}; received {features.shape}; "
+            "run the stage reference again"
+        )
+    return features, conditions

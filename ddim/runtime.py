@@ -1,0 +1,135 @@
+"""Backend, precision and determinism: the one module that names a Keras backend.
+
+Call `setup` before anything imports Keras.
+"""
+
+import importlib
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ddim.errors import DdimError
+
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}
+
+
+def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -> None:
+    """Choose the backend and precision, seed every generator, fix the order of sums.
+
+    `KERAS_BACKEND` in the environment overrides `backend`. Raises `DdimError` if the
+    backend is not installed.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    backend = os.environ.setdefault("KERAS_BACKEND", backend)
+    if importlib.util.find_spec(backend) is None:
+        raise DdimError(
+            f"runtime.backend: expected an installed backend; received {backend!r}, "
+            "which Python does not find"
+        )
+    if deterministic:
+        os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    import keras
+
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy(precision)
+    random.seed(seed)
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        DETERMINISM.get(backend, lambda: None)()
+
+
+def _tensorflow_determinism() -> None:
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+DETERMINISM: dict[str, Callable[[], None]] = {"tensorflow": _tensorflow_determinism}
+"""What a backend needs beyond seeds to repeat itself to the bit."""
+
+
+def compile_model(model: Any) -> Callable[..., Any]:
+    """A Keras model's inference as one compiled function of arrays.
+
+    It reads the model's weights at each call, so it stays right while they are trained,
+    and returns arrays on the device.
+    """
+    import keras
+
+    return COMPILERS[keras.backend.backend()](model)
+
+
+def _compile_tensorflow(model: Any) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    @tf.function(reduce_retracing=True)
+    def infer(inputs: Any) -> Any:
+        return model(inputs, training=False)
+
+    return infer
+
+
+def _compile_jax(model: Any) -> Callable[..., Any]:
+    import jax
+
+    @jax.jit
+    def infer(trainable: Any, non_trainable: Any, inputs: Any) -> Any:
+        outputs, _ = model.stateless_call(
+            trainable, non_trainable, inputs, training=False
+        )
+        return outputs
+
+    return lambda inputs: infer(
+        [variable.value for variable in model.trainable_variables],
+        [variable.value for variable in model.non_trainable_variables],
+        inputs,
+    )
+
+
+COMPILERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
+    "tensorflow": _compile_tensorflow,
+    "jax": _compile_jax,
+}
+
+
+def jit_compile() -> bool | str:
+    """Whether training is compiled by XLA: always on JAX, on TensorFlow with a GPU.
+
+    On a CPU TensorFlow's own kernels are about twice as fast as XLA's, and XLA does not
+    go with TensorFlow's determinism.
+    """
+    import keras
+
+    return JIT_COMPILE.get(keras.backend.backend(), lambda: "auto")()
+
+
+def _tensorflow_jit() -> bool:
+    import tensorflow as tf
+    from tensorflow.python.framework import config
+
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    return gpu and not config.is_op_determinism_enabled()
+
+
+JIT_COMPILE: dict[str, Callable[[], bool]] = {"tensorflow": _tensorflow_jit}
+
+
+def versions() -> dict[str, str]:
+    """What is known to change bytes: Python, NumPy, Keras and backend versions."""
+    import platform
+
+    import keras
+
+    backend = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "keras": keras.__version__,
+        "backend": backend,
+        backend: importlib.import_module(backend).__version__,
+    }

@@ -1,0 +1,298 @@
+"""Training: Keras's `fit` with the callbacks that judge, keep and show the model."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ddim import (
+    callbacks,
+    checkpoint,
+    generate,
+    inception,
+    reference,
+    resume,
+    runtime,
+    schedules,
+)
+from ddim.data import crops, normalizer
+from ddim.data.batches import Batches
+from ddim.errors import DdimError
+from ddim.files import sha256, write_json
+from ddim.model import DiffusionModel, Objective
+from ddim.params import (
+    DiffusionParams,
+    KidParams,
+    NetworkParams,
+    RuntimeParams,
+    TrainParams,
+)
+from ddim.tracking import Run
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where training reads and writes, relative to the working directory."""
+
+    crops: Path = Path("data/crops")
+    normalizer: Path = Path("data/normalizer.json")
+    reference: Path = Path("data/reference")
+    checkpoint: Path = Path("checkpoints")
+    epochs: Path = Path("renders/epochs")
+    history: Path = Path("metrics/history.csv")
+    summary: Path = Path("metrics/train.json")
+
+
+def describe(
+    network: NetworkParams, diffusion: DiffusionParams, paths: Paths = Paths()
+) -> checkpoint.Description:
+    """The model that these settings and the prepared data make."""
+    dataset = crops.dataset(paths.crops)
+    size, channels = dataset["image_size"], dataset["channels"]
+    return checkpoint.Description(
+        network=network,
+        diffusion=diffusion,
+        image_shape=(size, size, channels),
+        normalizer=normalizer.load(paths.normalizer),
+        class_names=tuple(dataset["classes"]),
+        data_digest=dataset["sha256"],
+    )
+
+
+def train(
+    description: checkpoint.Description,
+    train: TrainParams,
+    kid: KidParams,
+    work: Path,
+    run: Run,
+    paths: Paths = Paths(),
+) -> None:
+    """Train, or go on with what `work` holds; leave the best EMA weights and history.
+
+    `work` is the folder of `resume.folder`; it is kept until the outputs are whole.
+    """
+    model = build_model(description, train)
+    batches, validation = _batches(description, train, paths)
+    model.compile(
+        optimizer=_optimizer(train, steps=len(batches) * train.epochs),
+        jit_compile=runtime.jit_compile(),
+    )
+    model.optimizer.build(model.trainable_variables)
+    state = resume.restore(work, callbacks.state_variables(model))
+    rows = state.get("history", [])
+    best = callbacks.KeepBest(
+        work, state.get("best_val_kid", float("inf")), state.get("best_epoch", 0)
+    )
+
+    def publish(row: dict[str, float]) -> None:
+        _publish(work, paths)
+        epoch = int(row["epoch"])
+        run.log_metrics({k: v for k, v in row.items() if k != "epoch"}, epoch)
+        picture = work / callbacks.EPOCHS / f"epoch_{epoch:04d}.png"
+        run.log_picture(picture, "samples", epoch)
+
+    history = callbacks.History(work, rows, publish)
+    generator = _generator(description, model.ema_network, train)
+    model.fit(
+        batches,
+        validation_data=validation,
+        epochs=train.epochs,
+        initial_epoch=state.get("epochs", 0),
+        shuffle=False,
+        verbose=1 if sys.stdout.isatty() else 2,
+        callbacks=[
+            callbacks.SeedEpochs(batches),
+            callbacks.StopOnNonFinite(),
+            _val_kid(generator, train, kid, paths),
+            callbacks.SampleGrid(
+                work,
+                generator,
+                rows=train.sample_rows,
+                columns=train.sample_columns,
+                steps=train.sample_steps,
+                seed=train.seed,
+            ),
+            best,
+            history,
+            callbacks.SaveState(work, best, history, run.run_id),
+        ],
+    )
+    _publish(work, paths)
+    checkpoint.save(paths.checkpoint, work / callbacks.BEST, description)
+    write_json(paths.summary, _summary(history.rows, best))
+
+
+def build_model(
+    description: checkpoint.Description, train: TrainParams
+) -> DiffusionModel:
+    """Fresh network and EMA network under the objective that the settings describe."""
+    return DiffusionModel(
+        checkpoint.build_network(description),
+        checkpoint.build_network(description),
+        schedule=schedules.make(description.diffusion),
+        normalizer=description.normalizer,
+        objective=Objective(
+            prediction=description.diffusion.prediction,
+            loss=train.loss,
+            loss_target=train.loss_target,
+            loss_weighting=train.loss_weighting,
+            min_snr_gamma=train.min_snr_gamma,
+            noise_levels=train.noise_levels,
+            ema_decay=train.ema_decay,
+            horizontal_flips=train.horizontal_flips,
+            label_dropout=train.label_dropout,
+        ),
+        num_classes=description.num_classes,
+        seed=train.seed,
+    )
+
+
+def work_folder(
+    description: checkpoint.Description,
+    train: TrainParams,
+    kid: KidParams,
+    runtime_params: RuntimeParams,
+    paths: Paths = Paths(),
+) -> Path:
+    """Where this very training keeps its state: a function of all that decides it."""
+    return resume.folder(
+        description=checkpoint.to_json(description),
+        train=train.model_dump(),
+        kid=kid.model_dump(),
+        features=sha256(paths.reference / reference.FEATURES),
+        runtime=runtime_params.model_dump(),
+    )
+
+
+def _batches(
+    description: checkpoint.Description, train: TrainParams, paths: Paths
+) -> tuple[Batches, Batches]:
+    """Training batches in the epoch's order, validation batches in a fixed one."""
+    training = crops.load(paths.crops, "train")
+    validation = crops.load(paths.crops, "validation")
+    if train.batch_size > len(training[0]) * train.repetitions:
+        raise DdimError(
+            f"train.batch_size: expected at most {len(training[0])} training images "
+            f"times train.repetitions; received {train.batch_size}"
+        )
+    conditional = description.num_classes is not None
+    if conditional and min(training[1].min(), validation[1].min()) < 0:
+        raise DdimError(
+            "network.class_conditional: expected a class for every image; "
+            "received images without one"
+        )
+
+    def batches(part: tuple[np.ndarray, np.ndarray], repetitions: int) -> Batches:
+        images, labels = part
+        return Batches(
+            images,
+            labels if conditional else None,
+            batch_size=min(train.batch_size, len(images) * repetitions),
+            repetitions=repetitions,
+            seed=train.seed,
+        )
+
+    return batches(training, train.repetitions), batches(validation, repetitions=1)
+
+
+def _generator(
+    description: checkpoint.Description, network: keras.Model, train: TrainParams
+) -> generate.Generator:
+    return generate.generator(
+        network,
+        prediction=description.diffusion.prediction,
+        schedule=schedules.make(description.diffusion),
+        normalizer=description.normalizer,
+        batch_size=train.batch_size,
+        num_classes=description.num_classes,
+    )
+
+
+def _val_kid(
+    generator: generate.Generator, train: TrainParams, kid: KidParams, paths: Paths
+) -> callbacks.ValKid:
+    features, _ = reference.load(paths.reference, kid)
+    encoder = inception.encoder(
+        inception.build(kid.weights, kid.layer, kid.image_size, generator.shape[-1]),
+        kid.batch_size,
+    )
+    return callbacks.ValKid(
+        generator,
+        encoder,
+        features,
+        images=train.kid_images or len(features),
+        steps=train.kid_steps,
+        seed=train.seed,
+        batch_size=kid.batch_size,
+    )
+
+
+def _optimizer(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
+    common = {
+        "learning_rate": LEARNING_RATE_SCHEDULES[train.learning_rate_schedule](
+            train, steps
+        ),
+        "global_clipnorm": train.gradient_clip_norm,
+        "name": train.optimizer,
+    }
+    return OPTIMIZERS[train.optimizer](train, common)
+
+
+OPTIMIZERS = {
+    "adam": lambda train, common: keras.optimizers.Adam(**common),
+    "adamw": lambda train, common: keras.optimizers.AdamW(
+        weight_decay=train.weight_decay, **common
+    ),
+}
+
+
+def _warmed_up(train: TrainParams, steps: int, last_share: float) -> Any:
+    """Linear warm-up, then a cosine down to `last_share` of the learning rate."""
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if train.warmup_steps else train.learning_rate,
+        decay_steps=max(steps - train.warmup_steps, 1),
+        alpha=last_share,
+        warmup_target=train.learning_rate if train.warmup_steps else None,
+        warmup_steps=train.warmup_steps,
+    )
+
+
+def _constant(train: TrainParams, steps: int) -> Any:
+    if not train.warmup_steps:
+        return train.learning_rate
+    return _warmed_up(train, steps, last_share=1.0)
+
+
+LEARNING_RATE_SCHEDULES = {
+    "constant": _constant,
+    "cosine": lambda train, steps: _warmed_up(train, steps, last_share=0.0),
+}
+
+
+def _publish(work: Path, paths: Paths) -> None:
+    """Put the history and the sample grids where a user looks for them."""
+    for source, target in (
+        (work / callbacks.EPOCHS, paths.epochs),
+        (work / callbacks.HISTORY, paths.history),
+    ):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(source, target)
+
+
+def _summary(rows: Sequence[dict], best: callbacks.KeepBest) -> dict[str, Any]:
+    """The figures to compare experiments by, small enough for a table."""
+    last = rows[-1]
+    return {
+        "best_val_kid": best.best,
+        "best_epoch": best.epoch,
+        "epochs": len(rows),
+        **{key: last[key] for key in ("val_n_loss", "val_i_loss", "val_kid")},
+    }

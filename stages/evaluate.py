@@ -1,0 +1,38 @@
+"""Measure KID of the trained model over samplers and numbers of steps."""
+
+from pathlib import Path
+
+from ddim import params, runtime
+from ddim.errors import one_plain_message
+
+SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "evaluate"}
+
+
+def main() -> None:
+    settings = params.load()
+    runtime.setup(**settings.runtime.model_dump(), seed=settings.evaluate.seed)
+    from ddim import checkpoint, evaluation, history, tracking
+
+    table, summary = evaluation.evaluate(
+        checkpoint.load("checkpoints"),
+        sampling=settings.sampling,
+        settings=settings.evaluate,
+        kid_params=settings.kid,
+        reference_folder=Path("data/reference"),
+    )
+    evaluation.write(table, summary, Path("metrics/kid.csv"), Path("metrics/kid.json"))
+    with tracking.attach(
+        settings.tracking.experiment,
+        settings.model_dump(include=SECTIONS),
+        "checkpoints/model.weights.h5",
+        enabled=settings.tracking.enabled,
+        history=history.read("metrics/history.csv"),
+        points=evaluation.points(table, summary),
+    ) as run:
+        run.log_artifact("metrics/kid.csv", "metrics")
+        run.log_artifact("metrics/kid.json", "metrics")
+
+
+if __name__ == "__main__":
+    with one_plain_message():
+        main()

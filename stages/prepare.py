@@ -1,0 +1,33 @@
+"""Images of any source -> uint8 crops with labels, for training and validation."""
+
+from pathlib import Path
+
+from ddim import params
+from ddim.data.preparation import prepare
+from ddim.data.sources import SOURCES, Request
+from ddim.errors import one_plain_message
+
+CROPS = Path("data/crops")
+
+
+def main() -> None:
+    settings = params.load().data
+    request = Request(
+        name=settings.name,
+        folder=params.resolve(settings.folder),
+        images=settings.images,
+        seed=settings.seed,
+    )
+    prepare(
+        CROPS,
+        SOURCES[settings.source](request),
+        image_size=settings.image_size,
+        channels=settings.channels,
+        train_fraction=settings.train_fraction,
+        skip_unreadable=settings.skip_unreadable,
+    )
+
+
+if __name__ == "__main__":
+    with one_plain_message():
+        main()

@@ -1,0 +1,19 @@
+"""Compute the Inception features of the validation images."""
+
+from pathlib import Path
+
+from ddim import params, runtime
+from ddim.errors import one_plain_message
+
+
+def main() -> None:
+    settings = params.load()
+    runtime.setup(**settings.runtime.model_dump())
+    from ddim import reference
+
+    reference.write(Path("data/crops"), Path("data/reference"), settings.kid)
+
+
+if __name__ == "__main__":
+    with one_plain_message():
+        main()

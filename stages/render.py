@@ -1,0 +1,31 @@
+"""Draw a grid of samples and how they change with the number of steps."""
+
+from ddim import params, runtime
+from ddim.errors import one_plain_message
+
+SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "render"}
+PICTURES = ("renders/samples.png", "renders/steps.gif", "renders/steps.png")
+
+
+def main() -> None:
+    settings = params.load()
+    runtime.setup(**settings.runtime.model_dump(), seed=settings.render.seed)
+    from ddim import checkpoint, history, render, tracking
+
+    render.render(
+        checkpoint.load("checkpoints"), settings.sampling, settings.render, PICTURES
+    )
+    with tracking.attach(
+        settings.tracking.experiment,
+        settings.model_dump(include=SECTIONS),
+        "checkpoints/model.weights.h5",
+        enabled=settings.tracking.enabled,
+        history=history.read("metrics/history.csv"),
+    ) as run:
+        for picture in PICTURES:
+            run.log_artifact(picture, "pictures")
+
+
+if __name__ == "__main__":
+    with one_plain_message():
+        main()

@@ -1,0 +1,38 @@
+"""Train the network, or go on training it; keep the best EMA weights by val_kid."""
+
+from pathlib import Path
+
+from ddim import params, runtime
+from ddim.errors import one_plain_message
+
+SECTIONS = {"data", "diffusion", "network", "train", "kid", "runtime"}
+
+
+def main() -> None:
+    settings = params.load()
+    runtime.setup(**settings.runtime.model_dump(), seed=settings.train.seed)
+    from ddim import resume, tracking, training
+
+    description = training.describe(settings.network, settings.diffusion)
+    work = training.work_folder(
+        description, settings.train, settings.kid, settings.runtime
+    )
+    with (
+        resume.alone(work),
+        tracking.start(
+            settings.tracking.experiment,
+            settings.model_dump(include=SECTIONS),
+            enabled=settings.tracking.enabled,
+            tags={"data.sha256": description.data_digest},
+            run_id=resume.read(work).get("run_id"),
+        ) as run,
+    ):
+        training.train(description, settings.train, settings.kid, work, run)
+        run.set_checkpoint(Path("checkpoints/model.weights.h5"))
+        run.log_artifact("metrics/history.csv", "metrics")
+    resume.discard(work)
+
+
+if __name__ == "__main__":
+    with one_plain_message():
+        main()

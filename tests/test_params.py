@@ -1,0 +1,183 @@
+"""Settings: what is read, what is refused, in which words and how fast."""
+
+import copy
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ddim import params
+from ddim.params import SettingsError
+
+ROOT = Path(__file__).parent.parent
+DEFAULTS = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def changed(key, value):
+    settings = copy.deepcopy(DEFAULTS)
+    section, name = key.split(".", 1)
+    settings[section][name] = value
+    return settings
+
+
+def test_the_committed_settings_are_the_published_defaults():
+    settings = params.load(ROOT / "params.yaml")
+    assert settings.data.image_size == 64
+    assert settings.network.widths == (32, 64, 96, 128)
+    assert settings.network.depth == 2
+    assert settings.diffusion.schedule == "cosine"
+    assert settings.diffusion.min_signal_rate == 0.02
+    assert settings.diffusion.max_signal_rate == 0.95
+    assert settings.diffusion.prediction == "noise"
+    assert (settings.train.loss, settings.train.optimizer) == ("mae", "adamw")
+    assert (settings.train.learning_rate, settings.train.weight_decay) == (1e-3, 1e-4)
+    assert (settings.train.epochs, settings.train.repetitions) == (50, 5)
+    assert (settings.train.batch_size, settings.train.ema_decay) == (64, 0.999)
+    assert (settings.kid.image_size, settings.train.kid_steps) == (75, 5)
+    assert settings.evaluate.diffusion_steps == tuple(range(1, 21))
+    assert (settings.render.rows, settings.render.columns) == (8, 10)
+
+
+def test_every_setting_has_a_comment():
+    lines = (ROOT / "params.yaml").read_text().split("\n")
+    settings = [line for line in lines if line.startswith("  ") and ":" in line]
+    explained = [line for line in settings if "#" in line]
+    assert len(explained) > 0.75 * len(settings)
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        params.validate(DEFAULTS).train.epochs = 3
+
+
+def test_reads_what_dvc_writes_for_a_small_number():
+    """DVC writes 0.00001 as 1e-05, which YAML 1.1 takes for a string."""
+    written = yaml.safe_load("1e-05")
+    assert isinstance(written, str)
+    settings = params.validate(changed("train.learning_rate", written))
+    assert settings.train.learning_rate == 1e-5
+
+
+WRONG = [
+    ("train.loss", "mes", "expected 'mae', 'mse' or 'huber'; received 'mes'"),
+    ("train.epochs", "ten", "received 'ten'"),
+    ("train.epochs", 0, "received 0"),
+    ("train.epochs", True, "received true"),
+    ("train.epochs", 2.5, "received 2.5"),
+    ("train.learning_rate", -1.0, "received -1.0"),
+    ("train.learning_rate", True, "expected a number; received true"),
+    ("train.learning_rate", "fast", "received 'fast'"),
+    ("train.learning_rate", float("nan"), "received nan"),
+    ("train.ema_decay", 1.0, "received 1.0"),
+    ("train.noise_levels", "none", "expected one of uniform"),
+    ("diffusion.schedule", "cosin", "expected one of cosine"),
+    ("diffusion.min_signal_rate", 0, "received 0"),
+    ("diffusion.min_signal_rate", 0.96, "below max_signal_rate"),
+    ("diffusion.prediction", "x0", "expected one of noise, image, velocity"),
+    ("network.widths", [], "received []"),
+    ("network.widths", [32, "64"], "received '64'"),
+    ("network.attention_levels", [4], "expected attention_levels from 0 to 3"),
+    ("network.embedding_dims", 31, "received 31"),
+    ("network.normalization", None, "received null"),
+    ("data.image_size", 60, "expected a multiple of 8"),
+    ("data.channels", 2, "received 2"),
+    ("data.train_fraction", 1.0, "received 1.0"),
+    ("data.source", "folders", "received 'folders'"),
+    ("kid.image_size", 64, "received 64"),
+    ("sampling.grid", "karas", "expected one of"),
+    ("sampling.options", {"ddim": {"et": 1.0}}, "expected one of eta"),
+    ("sampling.options", {"ddim": {"eta": "1"}}, "expected float; received '1'"),
+    ("sampling.options", {"multistep": {"order": True}}, "expected int"),
+    ("sampling.options", {"dim": {}}, "expected one of"),
+    ("evaluate.samplers", ["ddmi"], "expected one of"),
+    ("evaluate.diffusion_steps", [0], "received 0"),
+    ("render.seed", -1, "received -1"),
+    ("runtime.backend", "torch", "received 'torch'"),
+    ("tracking.enabled", "yes", "received 'yes'"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "words"), WRONG)
+def test_refuses_a_wrong_setting_with_key_expected_and_received(key, value, words):
+    with pytest.raises(SettingsError) as caught:
+        params.validate(changed(key, value))
+    message = str(caught.value)
+    assert key in message or key.split(".", 1)[0] in message
+    assert "expected" in message
+    assert words in message
+
+
+def test_an_unknown_key_is_named_with_the_nearest_known_one():
+    with pytest.raises(SettingsError, match=r"train\.epoch: expected epochs perhaps"):
+        params.validate(changed("train.epoch", 3))
+
+
+def test_a_missing_key_is_named():
+    settings = copy.deepcopy(DEFAULTS)
+    del settings["train"]["epochs"]
+    with pytest.raises(SettingsError, match=r"train\.epochs: expected a value"):
+        params.validate(settings)
+
+
+def test_all_mistakes_are_told_at_once():
+    settings = changed("train.loss", "l3")
+    settings["render"]["rows"] = 0
+    with pytest.raises(SettingsError) as caught:
+        params.validate(settings)
+    assert "train.loss" in str(caught.value)
+    assert "render.rows" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "5"])
+def test_refuses_a_file_that_is_no_mapping(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match="expected"):
+        params.load(path)
+
+
+def test_yaml_cannot_make_objects(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("data: !!python/object/apply:os.system ['true']")
+    with pytest.raises(SettingsError, match="expected readable YAML"):
+        params.load(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stage"),
+    [
+        ("kid.weights", "nowhere.weights.h5", "reference"),
+        ("train.loss", "mes", "train"),
+        ("diffusion.min_signal_rate", 0, "evaluate"),
+        ("data.image_size", 60, "prepare"),
+    ],
+)
+def test_a_stage_ends_in_two_seconds_with_one_plain_message(
+    tmp_path, key, value, stage
+):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(changed(key, value)))
+    begin = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", f"stages.{stage}"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert time.monotonic() - begin < 2
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"error: {key}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_paths_start_at_the_project_even_in_a_temporary_copy(monkeypatch, tmp_path):
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    assert params.resolve("a/b") == Path("a/b")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert params.resolve("a/b") == tmp_path / "a/b"
+    assert params.resolve("/c") == Path("/c")
