@@ -31,8 +31,9 @@ setup: .venv/$(HARDWARE).txt
 	@cp $< $@
 
 demo: setup
+	@dvc exp remove $(RECIPE) --quiet 2>/dev/null || true
 	@overrides=$$(python -m ddim.recipes $(RECIPE)) && \
-		env $(IDENTITY) dvc exp run --name $(RECIPE) --force $$overrides
+		env $(IDENTITY) dvc exp run --name $(RECIPE) $$overrides
 	@echo
 	@echo "Pictures: renders/samples.png, renders/steps.gif, renders/epochs/"
 	@echo "Figures:  metrics/kid.csv, metrics/history.csv; dvc exp show; dvc plots show"

@@ -5,20 +5,21 @@
 
 import argparse
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from ddim.errors import DdimError, one_plain_message
+
+HOST = "127.0.0.1"
 LOCK_SECONDS = 120
 MAX_METRICS = 1000
 """In one call, as MLflow has it."""
 MAX_PARAMETERS = 100
 """In one call, as MLflow has it."""
-
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Has the browser show training runs, not language model applications."""
 
 SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -44,6 +45,11 @@ def uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or local
 
 
+def address() -> str:
+    """`uri` as it may be shown: without a user's name and password."""
+    return uri().rpartition("@")[2]
+
+
 def connect(experiment: str) -> tuple[Any, str]:
     """An `MlflowClient` and the experiment's identifier; makes what is not there yet.
 
@@ -59,9 +65,7 @@ def connect(experiment: str) -> tuple[Any, str]:
         known = client.get_experiment_by_name(experiment)
         if known:
             return client, known.experiment_id
-        return client, client.create_experiment(
-            experiment, _artifacts(), EXPERIMENT_TAGS
-        )
+        return client, client.create_experiment(experiment, _artifacts())
 
 
 def lock() -> FileLock:
@@ -78,20 +82,31 @@ def errors() -> tuple[type[Exception], ...]:
     return MlflowException, SQLAlchemyError, RequestException, OSError, ImportError
 
 
-def serve(port: int, experiment: str = "ddim") -> None:
-    """Turn this process into MLflow's web server, reachable from this machine alone."""
+def serve(experiment: str, port: int) -> None:
+    """Turn this process into MLflow's web server, reachable from this machine alone.
+
+    Raises `DdimError` if the port is taken or there is no database to show.
+    """
+    _check_port(port)
     _set(SERVER_SWITCHES)
-    connect(experiment)
-    address = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command = ["-m", "mlflow", "ui", *address, "--backend-store-uri", uri()]
+    experiment_id = _experiment_to_show(experiment)
+    page = f"experiments/{experiment_id}/runs?workflowType=machine_learning"
+    print(f"the runs: http://{HOST}:{port}/#/{page}&compareRunsMode=CHART", flush=True)
+    address = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", uri(), "--artifacts-destination", str(_artifacts())]
+    command = ["-m", "mlflow", "ui", *address, *store]
+    command += ["--uvicorn-opts", "--log-level=warning"]
     os.execv(sys.executable, [sys.executable, *command])
 
 
 def main() -> None:
-    """Serve the runs at the port given, 5000 by default."""
+    """Serve the runs until Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m ddim.mlflow_store")
+    parser.add_argument("--experiment", default="ddim", help="which one to link to")
     parser.add_argument("--port", type=int, default=5000)
-    serve(parser.parse_args().port)
+    options = parser.parse_args()
+    with one_plain_message():
+        serve(options.experiment, options.port)
 
 
 def _set(switches: dict[str, str]) -> None:
@@ -104,13 +119,33 @@ def _check_database() -> None:
     import sqlalchemy
 
     if _is_database():
-        sqlalchemy.create_engine(uri()).connect().close()
+        engine = sqlalchemy.create_engine(uri(), poolclass=sqlalchemy.NullPool)
+        engine.connect().close()
 
 
 def _is_database() -> bool:
-    from mlflow.store.db.db_types import DATABASE_ENGINES
+    return uri().startswith(("sqlite", "postgresql", "mysql", "mssql"))
 
-    return uri().startswith(tuple(DATABASE_ENGINES))
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise DdimError(f"--port: expected a free one; received {port}") from None
+
+
+def _experiment_to_show(experiment: str) -> str:
+    if not _is_database():
+        raise DdimError(
+            f"MLFLOW_TRACKING_URI: expected a database to show; received {uri()}, "
+            "which has a page of its own"
+        )
+    try:
+        return connect(experiment)[1]
+    except errors() as error:
+        raise DdimError(f"{uri()}: expected a usable database; {error}") from None
 
 
 def _artifacts() -> str | None:

@@ -82,7 +82,7 @@ def _flatten(settings: Settings) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A setting as it is written in YAML: `mse`, `0.001`, `true`, `null`, `[32, 64]`."""
+    """A setting as it stands in YAML: `mse`, `0.001`, `true`, `null`, `[32, 64]`."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -38,8 +38,9 @@ def folder(**inputs: Any) -> Path:
 def alone(path: Path) -> Iterator[None]:
     """Hold the folder, so that the same training does not run twice at once."""
     try:
-        with FileLock(path.with_suffix(".lock"), timeout=0):
+        with FileLock(path.with_suffix(".lock"), timeout=0) as lock:
             yield
+            Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout:
         raise DdimError(
             "train: expected to be alone; exactly this training is already running"

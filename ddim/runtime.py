@@ -3,17 +3,20 @@
 Call `setup` before anything imports Keras.
 """
 
-import importlib
+import importlib.util
 import os
 import random
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ddim.errors import DdimError
 
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -> None:
@@ -32,6 +35,8 @@ def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -
         )
     if deterministic:
         os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    with _quiet_start():
+        importlib.import_module(backend)
     import keras
 
     keras.config.set_image_data_format("channels_last")
@@ -41,6 +46,27 @@ def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -
     keras.utils.set_random_seed(seed)
     if deterministic:
         DETERMINISM.get(backend, lambda: None)()
+
+
+@contextmanager
+def _quiet_start() -> Iterator[None]:
+    """Keep TensorFlow's remarks on its own start from the screen, unless it fails.
+
+    They come from C++ before its log level is read.
+    """
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as remarks:
+        os.dup2(remarks.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            remarks.seek(0)
+            os.write(screen, remarks.read())
+            raise
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
 
 
 def _tensorflow_determinism() -> None:

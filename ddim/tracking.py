@@ -8,6 +8,7 @@ A point of a curve (metric and step) is logged once; logging it again does nothi
 
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
@@ -39,10 +40,15 @@ def _never_stops_a_stage(
             method(self, *args, **kwargs)
         except mlflow_store.errors() as error:
             self._active = False
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            print(f"warning: going on without MLflow: {reason}", file=sys.stderr)
+            print(_warning(error), file=sys.stderr, flush=True)
 
     return guarded
+
+
+def _warning(error: Exception) -> str:
+    reason, _, _ = str(error).partition("\n")
+    reason = textwrap.shorten(f"{type(error).__name__}: {reason}", 300)
+    return f"warning: going on without MLflow ({mlflow_store.address()}): {reason}"
 
 
 class Run:
@@ -94,14 +100,6 @@ class Run:
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a copy of a file, in place of an earlier one of the same name."""
         self._client.log_artifact(self.run_id, str(path), folder)
-
-    @_never_stops_a_stage
-    def log_picture(self, path: str | Path, name: str, step: int) -> None:
-        """A picture of a series that the browser shows with a slider over the steps."""
-        from PIL import Image
-
-        with Image.open(path) as picture:
-            self._client.log_image(self.run_id, picture, key=name, step=step)
 
     @_never_stops_a_stage
     def set_checkpoint(self, path: str | Path) -> None:
@@ -178,9 +176,8 @@ class Run:
         """Points of a metric that the store has, read when first asked for."""
         if name not in self._curves:
             read = self._client.get_metric_history
-            points = (
-                read(self.run_id, name) if name in self._stored.data.metrics else []
-            )
+            known = name in self._stored.data.metrics
+            points = read(self.run_id, name) if known else []
             self._curves[name] = {point.step: point.value for point in points}
         return self._curves[name]
 

@@ -94,7 +94,7 @@ def train(
         epoch = int(row["epoch"])
         run.log_metrics({k: v for k, v in row.items() if k != "epoch"}, epoch)
         picture = work / callbacks.EPOCHS / f"epoch_{epoch:04d}.png"
-        run.log_picture(picture, "samples", epoch)
+        run.log_artifact(picture, "epochs")
 
     history = callbacks.History(work, rows, publish)
     generator = _generator(description, model.ema_network, train)
@@ -131,6 +131,7 @@ def build_model(
     description: checkpoint.Description, train: TrainParams
 ) -> DiffusionModel:
     """Fresh network and EMA network under the objective that the settings describe."""
+    keras.utils.set_random_seed(train.seed)
     return DiffusionModel(
         checkpoint.build_network(description),
         checkpoint.build_network(description),

@@ -13,7 +13,11 @@ COVARIANCE = FACTOR @ FACTOR.T
 
 def schedule(name, **settings):
     """The schedule of this name with the settings of params.yaml, or others."""
-    defaults = {"min_signal_rate": 0.02, "max_signal_rate": 0.95, "discrete_steps": 1000}
+    defaults = {
+        "min_signal_rate": 0.02,
+        "max_signal_rate": 0.95,
+        "discrete_steps": 1000,
+    }
     return schedules.make(SimpleNamespace(schedule=name, **{**defaults, **settings}))
 
 

@@ -31,7 +31,9 @@ class StreamedArray:
     def append(self, row: np.ndarray | np.generic) -> None:
         """Add one row of the shape given at the start."""
         if row.shape != self._row_shape:
-            raise ValueError(f"Expected a row of {self._row_shape}. Received: {row.shape}")
+            raise ValueError(
+                f"Expected a row of {self._row_shape}. Received: {row.shape}"
+            )
         data = row.astype(self._dtype).tobytes()
         self._file.write(data)
         self.digest.update(data)

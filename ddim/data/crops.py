@@ -1,8 +1,8 @@
 """The crops on disk: uint8 images, their labels, and what they are.
 
-    FOLDER/train.npy         FOLDER/train_labels.npy        (N, H, W, C) uint8, (N,) int32
-    FOLDER/validation.npy    FOLDER/validation_labels.npy
-    FOLDER/dataset.json      source, sizes, splits, classes, digest
+FOLDER/train.npy         FOLDER/train_labels.npy        (N, H, W, C) uint8, (N,) int32
+FOLDER/validation.npy    FOLDER/validation_labels.npy
+FOLDER/dataset.json      source, sizes, splits, classes, digest
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ def dataset(folder: Path) -> dict[str, Any]:
     Raises `DdimError` if the stage prepare has not made them.
     """
     metadata = read_json(folder / DATASET, made_by="prepare")
-    if not isinstance(metadata, dict) or not KEYS <= metadata.keys():
+    if not isinstance(metadata, dict) or KEYS - metadata.keys():
         raise DdimError(
             f"{folder / DATASET}: expected the keys {', '.join(sorted(KEYS))}; "
             "received a file without them; run prepare again"

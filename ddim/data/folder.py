@@ -1,8 +1,8 @@
 """Images of a folder: in class subfolders, in official splits of them, or just there.
 
-    FOLDER/train/CLASS/*.jpg    splits train, validation (or val), test
-    FOLDER/CLASS/*.jpg          one split
-    FOLDER/*.jpg                one split, one class
+FOLDER/train/CLASS/*.jpg    splits train, validation (or val), test
+FOLDER/CLASS/*.jpg          one split
+FOLDER/*.jpg                one split, one class
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from ddim.data.items import NO_CLASS, ONE_SPLIT, Item, Source, Split
 from ddim.errors import DdimError
 
 SPLITS = ("train", "validation", "val", "test")
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga"
-    " .jp2 .avif".split()
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".gif", ".webp", ".avif"),
+    *(".bmp", ".tif", ".tiff", ".tga", ".pbm", ".pgm", ".ppm", ".pnm"),
 )
 
 
@@ -44,7 +44,7 @@ def open_folder(folder: Path) -> Source:
     if not paths:
         raise DdimError(
             "data.folder: expected a folder with images "
-            f"({', '.join(sorted(SUFFIXES))}); "
+            f"({', '.join(SUFFIXES)}); "
             f"received {str(folder)!r}, in which there are none"
         )
     found = _sort_out(paths)
@@ -127,7 +127,9 @@ def _split(folder: Path, files: list[Found], classes: tuple[str, ...]) -> Split:
     return Split(
         size=len(files),
         items=(
-            Item(labels[file.label], str(file.path), partial(decode, folder / file.path))
+            Item(
+                labels[file.label], str(file.path), partial(decode, folder / file.path)
+            )
             for file in files
         ),
     )

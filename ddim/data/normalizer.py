@@ -63,16 +63,15 @@ def load(path: Path) -> Normalizer:
     """Read what `save` wrote. Raises `DdimError` if the file is missing or foreign."""
     content = read_json(path, made_by="normalize")
     try:
-        mean, variance = (tuple(map(float, content[key])) for key in ("mean", "variance"))
+        mean = tuple(map(float, content["mean"]))
+        variance = tuple(map(float, content["variance"]))
     except (KeyError, TypeError, ValueError):
+        mean = variance = ()
+    fits = len(mean) == len(variance) > 0 and np.isfinite(mean + variance).all()
+    if not fits or min(variance) <= 0:
         raise DdimError(
-            f"{path}: expected lists of numbers named mean and variance; "
-            f"received {content!r:.60}"
-        ) from None
-    if len(mean) != len(variance) or not variance or not min(variance) > 0:
-        raise DdimError(
-            f"{path}: expected as many means as positive variances; "
-            f"received {mean} and {variance}"
+            f"{path}: expected lists named mean and variance, of as many numbers, "
+            f"variances positive; received {content!r:.100}"
         )
     return Normalizer(mean, variance)
 
@@ -82,8 +81,9 @@ def _histograms(images: np.ndarray) -> np.ndarray:
     counts = np.zeros((images.shape[-1], LEVELS), np.int64)
     for start in range(0, len(images), CHUNK):
         chunk = np.asarray(images[start : start + CHUNK])
-        for channel, count in enumerate(counts):
-            count += np.bincount(chunk[..., channel].ravel(), minlength=LEVELS)
+        for channel in range(len(counts)):
+            values = chunk[..., channel].ravel()
+            counts[channel] += np.bincount(values, minlength=LEVELS)
     return counts
 
 

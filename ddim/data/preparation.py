@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -43,8 +43,7 @@ def prepare(
     skip_unreadable: bool = False,
     workers: int | None = None,
 ) -> dict[str, Any]:
-    """Crop and resize all images of a source; returns what
-    `crops.dataset` will read.
+    """Crop and resize all images of a source; returns what `crops.dataset` will read.
 
     The first `train_fraction` of every official split goes to training, the rest to
     validation; an unreadable image moves no other across that border. Images pass
@@ -132,7 +131,7 @@ def _crop(
 def _store(
     folder: Path,
     row_shape: tuple[int, ...],
-    results: Iterator[tuple[Placed, np.ndarray | UnreadableImageError]],
+    results: Iterable[tuple[Placed, np.ndarray | UnreadableImageError]],
 ) -> tuple[Counter[tuple[str, str]], str, list[str]]:
     """Write crops as they come: counts by split and part, digest, complaints."""
     stored: Counter[tuple[str, str]] = Counter()

@@ -2,11 +2,12 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -48,25 +49,30 @@ def open_dataset(name: str, data_dir: Path | None = None) -> Source:
     """
     _hide_gpus()
     builder = _prepared(name, data_dir)
-    features = builder.info.features
-    if not isinstance(features, dict | tfds.features.FeaturesDict) or not isinstance(
-        features.get("image"), tfds.features.Image
-    ):
-        raise DdimError(
-            "data.name: expected a data set with an `image` feature; "
-            f"received {name!r}, which has {', '.join(features) or 'none'}"
-        )
-    label = features.get("label")
-    labelled = isinstance(label, tfds.features.ClassLabel)
+    features = _features(builder, name)
+    labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
     return Source(
         kind="tfds",
         name=builder.info.full_name,
-        classes=tuple(label.names) if labelled else (NO_CLASS,),
+        classes=tuple(features["label"].names) if labelled else (NO_CLASS,),
         splits={
             split: Split(info.num_examples, _items(builder, split, labelled))
             for split, info in builder.info.splits.items()
         },
     )
+
+
+def _features(builder: tfds.core.DatasetBuilder, name: str) -> Mapping[str, Any]:
+    features = builder.info.features
+    features = (
+        dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    )
+    if not isinstance(features.get("image"), tfds.features.Image):
+        raise DdimError(
+            "data.name: expected a data set with an `image` feature; "
+            f"received {name!r}, which has {', '.join(features) or 'no named features'}"
+        )
+    return features
 
 
 def _prepared(name: str, data_dir: Path | None) -> tfds.core.DatasetBuilder:

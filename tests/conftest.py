@@ -1,0 +1,72 @@
+"""Settings and data small enough to train on in seconds."""
+
+import os
+from pathlib import Path
+
+os.environ.pop("DVC_ROOT", None)
+
+from ddim import runtime
+
+runtime.setup("tensorflow", "float32", deterministic=True)
+
+import numpy as np
+import pytest
+
+from ddim import params, recipes, reference, training
+from ddim.data import crops, normalizer
+from ddim.data.items import Item, Source, Split
+from ddim.data.preparation import prepare
+
+ROOT = Path(__file__).parent.parent
+
+
+def tiny_settings(**changes: dict) -> params.Params:
+    """The recipe `tiny` on `params.yaml`, with changes by section."""
+    settings = params.read_yaml(ROOT / "params.yaml")
+    settings = recipes.apply(settings, recipes.overlay("tiny", ROOT / "recipes"))
+    return params.validate(recipes.apply(settings, changes))
+
+
+@pytest.fixture
+def settings() -> params.Params:
+    return tiny_settings()
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> training.Paths:
+    """Crops, normalizer and reference features of blurred blobs in two classes."""
+    root = tmp_path_factory.mktemp("prepared")
+    paths = training.Paths(
+        crops=root / "crops",
+        normalizer=root / "normalizer.json",
+        reference=root / "reference",
+    )
+    prepare(paths.crops, _blobs(80), image_size=16, channels=3, train_fraction=0.8)
+    images, _ = crops.load(paths.crops, "train")
+    normalizer.save(normalizer.fit(images), paths.normalizer)
+    reference.write(paths.crops, paths.reference, tiny_settings().kid)
+    return paths
+
+
+@pytest.fixture
+def paths(prepared: training.Paths, tmp_path: Path, monkeypatch) -> training.Paths:
+    """The prepared data, and a working directory of its own to write to."""
+    monkeypatch.chdir(tmp_path)
+    return prepared
+
+
+def _blobs(count: int) -> Source:
+    items = (Item(k % 2, f"blob {k}", lambda k=k: _blob(k)) for k in range(count))
+    return Source("test", "blobs", ("red", "blue"), {"all": Split(count, items)})
+
+
+def _blob(k: int):
+    from PIL import Image
+
+    generator = np.random.default_rng(k)
+    y, x = np.mgrid[:16, :16] / 15
+    centre = generator.uniform(0.3, 0.7, 2)
+    mask = np.exp(-20 * ((y - centre[0]) ** 2 + (x - centre[1]) ** 2))[..., None]
+    colour = np.array([[1.0, 0.2, 0.2], [0.2, 0.2, 1.0]][k % 2])
+    pixels = 0.2 * generator.uniform(size=3) * (1 - mask) + colour * mask
+    return Image.fromarray((255 * pixels).astype(np.uint8))

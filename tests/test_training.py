@@ -1,0 +1,204 @@
+"""Training: what it leaves behind, and that a resumed one equals an uninterrupted one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ddim import callbacks, checkpoint, resume, tracking, training
+from ddim.errors import DdimError
+from ddim.kid import kid
+from tests.conftest import tiny_settings
+
+SILENT = tracking.Run(enabled=False)
+
+
+def run(settings, paths, epochs=None, name="out"):
+    """Train in a folder of its own; returns the paths."""
+    out = Path(name)
+    paths = replace(
+        paths,
+        checkpoint=out / "checkpoints",
+        epochs=out / "epochs",
+        history=out / "history.csv",
+        summary=out / "train.json",
+    )
+    description = training.describe(settings.network, settings.diffusion, paths)
+    work = training.work_folder(
+        description, settings.train, settings.kid, settings.runtime, paths
+    )
+    train = settings.train
+    if epochs is not None:
+        train = train.model_copy(update={"epochs": epochs})
+    training.train(description, train, settings.kid, work, SILENT, paths)
+    return paths, work
+
+
+@pytest.fixture
+def trained(settings, paths):
+    return run(settings, paths)
+
+
+def files(paths):
+    found = [p for p in paths.checkpoint.parent.rglob("*") if p.is_file()]
+    return {p.name: p.read_bytes() for p in found}
+
+
+def test_leaves_weights_history_pictures_and_summary(settings, trained):
+    paths, _ = trained
+    table = pd.read_csv(paths.history)
+    assert list(table["epoch"]) == [1, 2]
+    expected = {"n_loss", "i_loss", "val_n_loss", "val_i_loss", "val_kid"}
+    assert expected <= set(table.columns)
+    names = sorted(path.name for path in paths.epochs.iterdir())
+    assert names == ["epoch_0001.png", "epoch_0002.png"]
+    with Image.open(paths.epochs / names[0]) as picture:
+        assert picture.size == (4 * 16, 2 * 16)
+    assert checkpoint.load(paths.checkpoint).description.image_shape == (16, 16, 3)
+
+
+def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
+    """The saved model's own val_kid, computed apart, is the best in the history."""
+    paths, _ = trained
+    table = pd.read_csv(paths.history)
+    loaded = checkpoint.load(paths.checkpoint)
+    judge = training._val_kid(
+        loaded.generator(settings.train.batch_size), settings.train, settings.kid, paths
+    )
+    logs: dict = {}
+    judge.on_epoch_end(0, logs)
+    assert logs["val_kid"] == pytest.approx(table["val_kid"].min(), rel=1e-6)
+
+
+def test_runs_repeat_themselves_to_the_byte(settings, paths):
+    first, work = run(settings, paths, name="first")
+    resume.discard(work)
+    second, _ = run(settings, paths, name="second")
+    assert files(first) == files(second)
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(settings, paths, monkeypatch):
+    whole, work = run(settings, paths, name="whole")
+    resume.discard(work)
+
+    class Killed(Exception):
+        pass
+
+    def die(self, epoch, logs):
+        save(self, epoch, logs)
+        raise Killed
+
+    save = callbacks.SaveState.on_epoch_end
+    monkeypatch.setattr(callbacks.SaveState, "on_epoch_end", die)
+    with pytest.raises(Killed):
+        run(settings, paths, name="resumed")
+    monkeypatch.setattr(callbacks.SaveState, "on_epoch_end", save)
+    assert resume.read(work)["epochs"] == 1
+    resumed, _ = run(settings, paths, name="resumed")
+    assert files(resumed) == files(whole)
+
+
+def test_a_damaged_state_is_not_taken_for_a_whole_one(settings, paths, capsys):
+    whole, work = run(settings, paths, name="whole")
+    state = work / resume.STATE
+    state.write_bytes(state.read_bytes()[:1000])
+    assert resume.read(work) == {}
+    again, _ = run(settings, paths, name="again")
+    assert "starting anew" in capsys.readouterr().out
+    assert files(again) == files(whole)
+
+
+def test_the_same_training_does_not_run_twice_at_once(tmp_path):
+    with resume.alone(tmp_path / "key"):
+        with pytest.raises(DdimError, match="already running"):
+            with resume.alone(tmp_path / "key"):
+                pass
+
+
+def test_stops_at_the_first_loss_that_is_no_number(paths):
+    settings = tiny_settings(train={"learning_rate": 1e30})
+    with pytest.raises(DdimError, match=r"finite loss; received \w+ in epoch 1, step"):
+        run(settings, paths)
+
+
+def test_different_settings_do_not_share_a_state(settings, paths):
+    description = training.describe(settings.network, settings.diffusion, paths)
+
+    def folder(settings):
+        return training.work_folder(
+            description, settings.train, settings.kid, settings.runtime, paths
+        )
+
+    other = tiny_settings(train={"loss": "mse"})
+    assert folder(settings) == folder(tiny_settings())
+    assert folder(settings) != folder(other)
+
+
+def test_refuses_batches_larger_than_an_epoch(paths):
+    settings = tiny_settings(train={"batch_size": 500})
+    with pytest.raises(DdimError, match=r"train\.batch_size.*64.*received 500"):
+        run(settings, paths)
+
+
+def test_trains_a_class_conditional_network(paths):
+    settings = tiny_settings(network={"class_conditional": True})
+    paths, _ = run(settings, paths, epochs=1)
+    loaded = checkpoint.load(paths.checkpoint)
+    assert loaded.description.class_names == ("red", "blue")
+    generator = loaded.generator(16)
+    red, blue = (
+        generator.images(4, 2, seed=0, labels=np.full(4, label)) for label in (0, 1)
+    )
+    assert not np.array_equal(red, blue)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learning_rate_schedule": "cosine"},
+        {"warmup_steps": 3},
+        {"learning_rate_schedule": "cosine", "warmup_steps": 3},
+        {"optimizer": "adam", "gradient_clip_norm": 0.5},
+    ],
+)
+def test_optimizer_options(changes):
+    train = tiny_settings(train={"learning_rate": 0.01, **changes}).train
+    optimizer = training._optimizer(train, steps=10)
+    assert optimizer.name == train.optimizer
+    rates = [_rate(optimizer, step) for step in range(11)]
+    assert max(rates) == pytest.approx(0.01)
+    if train.warmup_steps:
+        assert rates[:3] == pytest.approx([0.0, 0.01 / 3, 0.02 / 3], abs=1e-6)
+    if train.learning_rate_schedule == "cosine":
+        assert rates[10] == pytest.approx(0.0, abs=1e-6)
+    else:
+        assert rates[10] == pytest.approx(0.01)
+
+
+def _rate(optimizer, step):
+    optimizer.iterations.assign(step)
+    return float(optimizer.learning_rate)
+
+
+def test_val_kid_is_pooled_over_the_validation_features(settings, paths):
+    """With images drawn from the validation set itself val_kid is that of the halves."""
+    from ddim import reference
+    from ddim.data import crops
+
+    features, _ = reference.load(paths.reference, settings.kid)
+    real, _ = crops.load(paths.crops, "validation")
+
+    class Copies:
+        shape = (16, 16, 3)
+
+        def batches(self, count, steps, seed):
+            yield real[:8] / 255
+            yield real[8:16] / 255
+
+    judge = training._val_kid(Copies(), settings.train, settings.kid, paths)
+    logs: dict = {}
+    judge.on_epoch_end(0, logs)
+    assert logs["val_kid"] == pytest.approx(kid(features, features[:16]), rel=1e-4)
