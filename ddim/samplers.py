@@ -135,8 +135,8 @@ def multistep(
 ) -> Array:
     """Adams-Bashforth on the predicted noises (arXiv 2202.09778), for unequal steps.
 
-    One evaluation a step; `order` 1 (which is DDIM) to 5, at first that of the number
-    of evaluations there are.
+    One evaluation a step; `order` 1 (which is DDIM) to 5. The order starts at 1 and
+    grows with the evaluations there are, which in the limit bounds orders above 2.
     """
     if order not in range(1, 6):
         raise DdimError(f"order: expected an integer from 1 to 5; received {order}")

@@ -73,8 +73,10 @@ def test_stratified_has_one_time_in_each_part():
 
 
 def test_noise_power_is_uniform_between_the_schedules_ends():
-    _, noise_rates = draw("noise_power", schedule("log_snr_linear"))
+    _, noise_rates = draw("noise_power", schedule("cosine"))
     assert_uniform(noise_rates**2, 1 - 0.95**2, 1 - 0.02**2)
+    assert noise_rates.min() ** 2 == pytest.approx(1 - 0.95**2, abs=2e-3)
+    assert noise_rates.max() ** 2 == pytest.approx(1 - 0.02**2, abs=2e-3)
 
 
 def test_log_normal_has_the_signal_to_noise_ratios_of_edm():

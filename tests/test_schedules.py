@@ -88,7 +88,7 @@ def test_tensors_give_the_same_rates_as_numpy(name):
         assert expected.dtype == np.float64
         values = ops.convert_to_numpy(tensor)
         assert values.dtype == np.float32
-        np.testing.assert_allclose(values, expected, atol=1e-6)
+        np.testing.assert_allclose(values, expected, rtol=1e-6, atol=3e-7)
         np.testing.assert_allclose(values[1:], expected[1:], rtol=1e-4)
     log_snr = ops.convert_to_numpy(rates.log_snr(ops.convert_to_tensor(times)))
     np.testing.assert_allclose(log_snr, rates.log_snr(times), atol=2e-4)

@@ -172,6 +172,7 @@ def test_compiled_training_in_mixed_precision(mixed_precision):
     inputs = batch(network)
     network.compile("sgd", "mse", jit_compile=True)
     assert np.isfinite(network.train_on_batch(inputs, inputs[0]))
+    assert network.get_layer("up_0_upsampling").compute_dtype == "float32"
     assert network.output.dtype == "float32"
     assert all(weight.dtype == "float32" for weight in network.weights)
 

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-UNLABELLED = -1
-"""The label of an image whose class the source does not tell."""
-
 
 NO_CLASS = "all"
 """The one class of a source that knows no classes."""
@@ -24,6 +21,7 @@ class UnreadableImageError(Exception):
 class Item:
     """One image: its label, a name for messages, and how to load it.
 
+    The label is -1 if the source has classes but does not tell this image's.
     `load` may run in any thread; it raises `UnreadableImageError` if it must.
     """
 

@@ -14,7 +14,7 @@ from ddim.errors import DdimError
 tfds_source = pytest.importorskip("ddim.data.tfds_source")
 tfds = pytest.importorskip("tensorflow_datasets")
 
-SIZES = {"train": 20, "test": 12}
+SIZES = {"train": 21, "test": 13}
 
 
 def pixels(split: str, index: int, channels: int) -> np.ndarray:
@@ -98,8 +98,8 @@ def test_labels_splits_and_names_are_kept(data_dir, tmp_path):
     assert (told["source"], told["name"]) == ("tfds", "tiny_colour/1.0.0")
     assert told["classes"] == ["rose", "tulip"]
     assert told["splits"] == {
-        "test": {"train": 9, "validation": 3},
-        "train": {"train": 15, "validation": 5},
+        "test": {"train": 10, "validation": 3},
+        "train": {"train": 16, "validation": 5},
     }
     for images, labels in parts.values():
         index = images.min(axis=(1, 2, 3)) // 10
@@ -122,7 +122,7 @@ def test_without_labels_there_is_one_class(data_dir, tmp_path):
     assert not parts["train"][1].any()
 
 
-def test_the_data_directory_may_come_from_the_environment(data_dir, monkeypatch):
+def test_without_a_directory_that_of_tfds_is_used(data_dir, monkeypatch):
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(data_dir))
     splits = tfds_source.open_dataset("tiny_colour").splits
     assert {name: split.size for name, split in splits.items()} == SIZES

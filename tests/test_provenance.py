@@ -1,0 +1,119 @@
+"""Names and tags of runs, in real git repositories and without any."""
+
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from ddim import provenance
+
+SETTINGS = {
+    "train": {"loss": "mae", "learning_rate": 1.0, "kid_images": None},
+    "network": {"widths": [32, 64]},
+}
+
+
+@pytest.fixture(autouse=True)
+def _outside_dvc(monkeypatch):
+    for name in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "GIT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A repository whose last commit holds `SETTINGS`; returns that commit."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(SETTINGS))
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*who, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], check=True)
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def changed(**train):
+    return {**SETTINGS, "train": {**SETTINGS["train"], **train}}
+
+
+def test_the_name_tells_what_differs_from_the_commit(repository):
+    assert provenance.run_name(SETTINGS) == "default"
+    assert provenance.run_name(changed(loss="mse")) == "train.loss=mse"
+    both = changed(loss="mse", kid_images=64)
+    assert provenance.run_name(both) == "train.loss=mse, train.kid_images=64"
+
+
+def test_the_same_value_in_another_type_is_no_change(repository):
+    settings = {**changed(learning_rate=1), "network": {"widths": (32, 64)}}
+    assert provenance.run_name(settings) == "default"
+
+
+def test_a_part_of_the_settings_is_compared_alone(repository):
+    assert provenance.run_name({"network": {"widths": [16]}}) == "network.widths=[16]"
+
+
+def test_a_setting_that_the_commit_does_not_know_is_a_change(repository):
+    assert provenance.run_name({"new": {"flag": True}}) == "new.flag=true"
+
+
+def test_the_name_in_a_folder_below_the_repository(repository, tmp_path, monkeypatch):
+    """A project that is a folder of a larger repository."""
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert provenance.run_name(changed(loss="mse")) == "default"
+
+
+def test_a_dvc_experiment_gives_its_name_first(repository, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "sunny-day")
+    assert provenance.run_name(SETTINGS) == "sunny-day"
+    assert provenance.run_name(changed(loss="mse")) == "sunny-day: train.loss=mse"
+
+
+def test_a_recipe_with_many_changes_keeps_the_name_short(repository):
+    many = {"data": {f"setting_{k}": k for k in range(30)}}
+    name = provenance.run_name(many)
+    assert name.startswith("data.setting_0=0, ")
+    assert name.endswith(" ...")
+    assert len(name) <= 90
+
+
+def test_tags_hold_commit_experiment_and_versions(repository, monkeypatch):
+    monkeypatch.setenv("DVC_EXP_NAME", "sunny-day")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc")
+    tags = provenance.tags()
+    assert tags["mlflow.source.git.commit"] == repository
+    assert tags["dvc.experiment"] == "sunny-day"
+    assert tags["dvc.baseline"] == "abc"
+    assert tags["version.python"] == "{}.{}.{}".format(*sys.version_info)
+
+
+def test_versions_are_those_of_the_backend_in_use(monkeypatch):
+    config = SimpleNamespace(backend=lambda: "engine")
+    keras = SimpleNamespace(__version__="3.1", config=config)
+    monkeypatch.setitem(sys.modules, "keras", keras)
+    monkeypatch.setitem(sys.modules, "engine", SimpleNamespace(__version__="9.9"))
+    tags = provenance.tags()
+    assert (tags["version.keras"], tags["version.engine"]) == ("3.1", "9.9")
+
+
+@pytest.mark.parametrize("missing", ["repository", "git", "commit"])
+def test_without_a_commit_nothing_is_said_of_it(missing, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    if missing == "git":
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert shutil.which("git") is None
+    if missing == "commit":
+        subprocess.run(["git", "init", "-q"], check=True)
+    assert provenance.run_name(changed(loss="mse")) == "default"
+    assert "mlflow.source.git.commit" not in provenance.tags()
+
+
+def test_parameters_are_named_in_full_and_hold_plain_text():
+    text = provenance.parameters({"a": {"b": "c", "d": 1e-05, "e": {"f": (1, 2)}}})
+    assert text == {"a.b": "c", "a.d": "1e-05", "a.e": json.dumps({"f": [1, 2]})}
