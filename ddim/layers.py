@@ -79,7 +79,7 @@ def _transposed_convolution(channels: int, name: str) -> keras.Layer:
 
 
 def _resizing(channels: int, name: str, *, method: str) -> keras.Layer:
-    # float32, as TensorFlow with XLA has no bilinear resizing in lower precision.
+    # float32, as TensorFlow with XLA may fail on bilinear resizing in lower precision.
     dtype = "float32" if method == "bilinear" else None
     return keras.layers.UpSampling2D(2, interpolation=method, dtype=dtype, name=name)
 

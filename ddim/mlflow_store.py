@@ -1,12 +1,10 @@
-"""Where MLflow keeps the runs and how to reach them; it is imported only when called.
-
-`python -m ddim.mlflow_store` shows the runs in a browser.
-"""
+"""Where MLflow keeps the runs and how to reach them; imports it only when called."""
 
 import argparse
 import os
 import socket
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +80,12 @@ def errors() -> tuple[type[Exception], ...]:
     return MlflowException, SQLAlchemyError, RequestException, OSError, ImportError
 
 
+def reason(error: Exception) -> str:
+    """An error of the store on one line, without the database statement."""
+    message, _, _ = str(error).partition("[SQL: ")
+    return textwrap.shorten(f"{type(error).__name__}: {message}", 300)
+
+
 def serve(experiment: str, port: int) -> None:
     """Turn this process into MLflow's web server, reachable from this machine alone.
 
@@ -100,8 +104,9 @@ def serve(experiment: str, port: int) -> None:
 
 
 def main() -> None:
-    """Serve the runs until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m ddim.mlflow_store")
+    """Show the runs until Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="python -m ddim.tracking")
+    parser.add_argument("command", choices=["ui"], help="show the runs in a browser")
     parser.add_argument("--experiment", default="ddim", help="which one to link to")
     parser.add_argument("--port", type=int, default=5000)
     options = parser.parse_args()
@@ -139,13 +144,15 @@ def _check_port(port: int) -> None:
 def _experiment_to_show(experiment: str) -> str:
     if not _is_database():
         raise DdimError(
-            f"MLFLOW_TRACKING_URI: expected a database to show; received {uri()}, "
+            f"MLFLOW_TRACKING_URI: expected a database to show; received {address()}, "
             "which has a page of its own"
         )
     try:
         return connect(experiment)[1]
     except errors() as error:
-        raise DdimError(f"{uri()}: expected a usable database; {error}") from None
+        raise DdimError(
+            f"{address()}: expected a usable database; received {reason(error)}"
+        ) from None
 
 
 def _artifacts() -> str | None:
@@ -156,7 +163,3 @@ def _artifacts() -> str | None:
 def _root() -> Path:
     """The project's folder, also in the copies in which DVC runs experiments."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve()
-
-
-if __name__ == "__main__":
-    main()

@@ -64,7 +64,7 @@ def ddim(
         pred_images, pred_noises = predictions
         larger = eta * math.sqrt(1 - (level.signal_rate / after.signal_rate) ** 2)
         sigma = larger * after.noise_rate / level.noise_rate
-        kept = math.sqrt(after.noise_rate**2 - sigma**2)
+        kept = math.sqrt(max(after.noise_rate**2 - sigma**2, 0.0))
         remixed = after.signal_rate * pred_images + kept * pred_noises
         if draw_noise is None or eta == 0:
             return remixed

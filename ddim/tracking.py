@@ -4,11 +4,12 @@ A run stands for a trained model with the settings and figures that go with it. 
 starts it. Evaluation and rendering attach to it by the digest of the weights file; if
 there is none, or it holds other settings or figures than theirs, they open another.
 A point of a curve (metric and step) is logged once; logging it again does nothing.
+
+`python -m ddim.tracking ui` shows the runs in a browser.
 """
 
 import math
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
@@ -40,15 +41,11 @@ def _never_stops_a_stage(
             method(self, *args, **kwargs)
         except mlflow_store.errors() as error:
             self._active = False
-            print(_warning(error), file=sys.stderr, flush=True)
+            where, why = mlflow_store.address(), mlflow_store.reason(error)
+            message = f"warning: going on without MLflow ({where}): {why}"
+            print(message, file=sys.stderr, flush=True)
 
     return guarded
-
-
-def _warning(error: Exception) -> str:
-    reason, _, _ = str(error).partition("\n")
-    reason = textwrap.shorten(f"{type(error).__name__}: {reason}", 300)
-    return f"warning: going on without MLflow ({mlflow_store.address()}): {reason}"
 
 
 class Run:
@@ -246,3 +243,7 @@ def _finite(points: Points) -> Iterator[tuple[str, int, float]]:
         for name, value in metrics.items():
             if math.isfinite(value):
                 yield name, int(step), float(value)
+
+
+if __name__ == "__main__":
+    mlflow_store.main()

@@ -50,12 +50,6 @@ def test_embedding_is_float32_in_every_precision():
     np.testing.assert_array_equal(low, embed(variances))
 
 
-def test_embedding_survives_its_configuration():
-    layer = layers.SinusoidalEmbedding(8, 0.5, 50.0, "log_snr", name="level")
-    clone = layers.SinusoidalEmbedding.from_config(layer.get_config())
-    assert clone.get_config() == layer.get_config()
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -211,11 +205,7 @@ def block(x, width=16, **options):
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [
-        ({}, 1.0),
-        ({"residual_scale": 0.5}, 0.5),
-        ({"residual": False}, 0.0),
-    ],
+    [({}, 1.0), ({"residual_scale": 0.5}, 0.5), ({"residual": False}, 0.0)],
 )
 def test_block_whose_last_convolution_is_zero_is_its_shortcut(
     images, options, expected

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def command(port: int) -> list[str]:
-    return [sys.executable, "-m", "ddim.mlflow_store", "--port", str(port)]
+    return [sys.executable, "-m", "ddim.tracking", "ui", "--port", str(port)]
 
 
 def environment(root: Path, **more: str) -> dict[str, str]:

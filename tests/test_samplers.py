@@ -222,6 +222,22 @@ def test_callbacks_evaluations_and_finite_images(name, family, steps):
     np.testing.assert_array_equal(seen[0][1], initial_noise)
 
 
+@pytest.mark.parametrize(("name", "options"), [("ddim", {"eta": 1.0}), ("ddpm", {})])
+@pytest.mark.parametrize("min_signal_rate", [0.02, 1e-9])
+def test_noise_is_drawn_between_the_steps(name, options, min_signal_rate):
+    asked = []
+
+    def draw_noise(step):
+        asked.append(step)
+        return draws(step)
+
+    rates = schedule("cosine", min_signal_rate=min_signal_rate)
+    initial_noise = gaussian.noise(64, seed=0)
+    result = sample(name, initial_noise, rates, 4, draw_noise=draw_noise, **options)
+    assert asked == [0, 1, 2]
+    assert np.isfinite(result).all()
+
+
 def test_heun_leaves_out_the_evaluation_without_noise():
     levels = []
 

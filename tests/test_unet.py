@@ -167,10 +167,10 @@ def mixed_precision():
     keras.config.set_dtype_policy("float32")
 
 
-def test_compiled_training_in_mixed_precision(mixed_precision):
+def test_training_in_mixed_precision(mixed_precision):
     network = toy()
     inputs = batch(network)
-    network.compile("sgd", "mse", jit_compile=True)
+    network.compile("sgd", "mse")
     assert np.isfinite(network.train_on_batch(inputs, inputs[0]))
     assert network.get_layer("up_0_upsampling").compute_dtype == "float32"
     assert network.output.dtype == "float32"

@@ -84,7 +84,8 @@ class Reference:
             for index in range(2):
                 x = self.block(x, f"down_{level}_block_{index}", width)
                 skips.append(x)
-            x = ops.average_pool(x, 2)
+            pairs = (-1, x.shape[1] // 2, 2, x.shape[2] // 2, 2, width)
+            x = ops.mean(ops.reshape(x, pairs), axis=(2, 4))
         for index in range(2):
             x = self.block(x, f"bottom_block_{index}", 128)
         for level, width in [(2, 96), (1, 64), (0, 32)]:

@@ -67,12 +67,12 @@ if sys.argv[1] == "without_tensorflow":
     sys.modules["tensorflow"] = None
 import numpy as np
 from ddim import unet
-from tests.test_unet import DEFAULT, EVERYTHING, batch, predict, toy
+from tests.test_unet import DEFAULT, EVERYTHING, batch, toy
 from tests.test_unet_weights import digest
 network = toy(**EVERYTHING)
 initial = digest(network)
 network.load_weights(sys.argv[2] + "/toy.weights.h5")
-np.save(sys.argv[2] + "/prediction.npy", predict(network, batch(network)))
+np.save(sys.argv[2] + "/prediction.npy", network.predict_on_batch(batch(network)))
 default = unet.build(DEFAULT, (64, 64, 3))
 print(json.dumps({
     "digest": initial,
@@ -104,7 +104,7 @@ def saved_toy(tmp_path):
     initial = digest(network)
     perturb(network)
     network.save_weights(tmp_path / "toy.weights.h5")
-    return initial, predict(network, batch(network))
+    return initial, network.predict_on_batch(batch(network))
 
 
 def test_saved_weights_give_the_same_images_in_a_fresh_process(saved_toy, tmp_path):
