@@ -1,4 +1,4 @@
-"""What happens around an epoch: seeds, val_kid, pictures, the best weights, the history.
+"""Around an epoch: seeds, val_kid, pictures, the best weights, the history.
 
 Their order in the list matters: each adds to the `logs` that the next ones read.
 """

@@ -103,7 +103,7 @@ class Method:
     def of(
         cls, sampling: SamplingParams, sampler: str, guidance_scale: float | None = None
     ) -> Self:
-        """One sampler as the settings say, at another guidance scale if one is given."""
+        """One sampler as the settings say, at another guidance scale if given."""
         scale = sampling.guidance_scale if guidance_scale is None else guidance_scale
         return cls(
             sampler=sampler,

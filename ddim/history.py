@@ -18,8 +18,7 @@ def read(path: str | Path) -> dict[int, dict[str, float]]:
     """Figures by name for each epoch; empty if there is no such file."""
     if not Path(path).exists():
         return {}
-    table = pd.read_csv(path).set_index("epoch")
     return {
-        int(epoch): {str(name): float(value) for name, value in row.items()}
-        for epoch, row in table.iterrows()
+        int(row["epoch"]): {str(k): float(v) for k, v in row.items() if k != "epoch"}
+        for row in pd.read_csv(path).to_dict("records")
     }

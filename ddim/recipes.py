@@ -36,7 +36,7 @@ def overlay(name: str, folder: Path = FOLDER) -> dict[str, Any]:
 
 
 def apply(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with an overlay on them; mappings are merged, anything else replaced."""
+    """Settings with an overlay on them: mappings are merged, the rest replaced."""
     merged = dict(settings)
     for key, value in changes.items():
         nested = isinstance(value, Mapping) and value
@@ -45,7 +45,7 @@ def apply(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def arguments(changes: Mapping[str, Any]) -> list[str]:
-    """An overlay as `-S key=value` arguments of `dvc exp run`, without spaces inside."""
+    """An overlay as `-S key=value` arguments of `dvc exp run`, none with a space."""
     return [
         part
         for section, values in changes.items()
@@ -70,7 +70,8 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m ddim.recipes", description="List recipes, or print one's settings"
+        prog="python -m ddim.recipes",
+        description="List recipes, or print one's settings",
     )
     parser.add_argument("name", nargs="?", help="recipe to print")
     name = parser.parse_args().name

@@ -119,9 +119,7 @@ def test_min_snr_weighs_every_target_like_the_image(prediction, target):
     )
     outputs = model({"images": images()}, training=True)
     loss = float(model.compute_loss(y_pred=outputs))
-    squares = (
-        numpy(outputs["true"].images) - numpy(outputs["predicted"].images)
-    ) ** 2
+    squares = (numpy(outputs["true"].images) - numpy(outputs["predicted"].images)) ** 2
     weights = np.minimum(numpy(outputs["snr"]).ravel(), 5.0)
     expected = (weights * squares.mean(axis=(1, 2, 3))).mean()
     assert loss == pytest.approx(expected, rel=2e-3)
@@ -131,7 +129,9 @@ def test_losses_by_hand():
     true, predicted = ops.array([0.0, 0.0]), ops.array([0.5, -3.0])
     expected = {"mae": [0.5, 3.0], "mse": [0.25, 9.0], "huber": [0.125, 2.5]}
     for name, values in expected.items():
-        np.testing.assert_allclose(numpy(objective.LOSSES[name](true, predicted)), values)
+        np.testing.assert_allclose(
+            numpy(objective.LOSSES[name](true, predicted)), values
+        )
 
 
 def test_flips_half_of_the_training_images_and_no_validation_image():
@@ -139,7 +139,9 @@ def test_flips_half_of_the_training_images_and_no_validation_image():
     batch = {"images": images()}
     plain = numpy(model(batch, training=False)["true"].images)
     augmented = numpy(model(batch, training=True)["true"].images)
-    flipped = [np.array_equal(a, p[:, ::-1]) for a, p in zip(augmented, plain, strict=True)]
+    flipped = [
+        np.array_equal(a, p[:, ::-1]) for a, p in zip(augmented, plain, strict=True)
+    ]
     kept = [np.array_equal(a, p) for a, p in zip(augmented, plain, strict=True)]
     assert sum(flipped) + sum(kept) == len(plain)
     assert 16 < sum(flipped) < 48

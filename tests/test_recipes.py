@@ -42,7 +42,7 @@ def test_an_overlay_changes_what_it_names_and_keeps_the_rest():
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
-    with pytest.raises(DdimError, match="expected one of .*demo.*received 'dmeo'"):
+    with pytest.raises(DdimError, match=r"expected one of .*demo.*received 'dmeo'"):
         recipes.overlay("dmeo", ROOT / "recipes")
 
 

@@ -57,16 +57,13 @@ def _clean(patch: pytest.MonkeyPatch, root: Path) -> None:
 
 
 def client():
-    from mlflow import MlflowClient
-
-    return MlflowClient(mlflow_store.uri())
+    return mlflow_store.connect("ddim")[0]
 
 
 def runs() -> list:
     """All runs, oldest first."""
-    known = client().get_experiment_by_name("ddim")
-    found = client().search_runs([known.experiment_id]) if known else []
-    return found[::-1]
+    store, experiment_id = mlflow_store.connect("ddim")
+    return store.search_runs([experiment_id])[::-1]
 
 
 def steps(run_id: str, metric: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Training: what it leaves behind, and that a resumed one equals an uninterrupted one."""
+"""What training leaves behind, and that a resumed one equals an uninterrupted one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -84,16 +84,16 @@ def test_a_resumed_training_equals_an_uninterrupted_one(settings, paths, monkeyp
     whole, work = run(settings, paths, name="whole")
     resume.discard(work)
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     def die(self, epoch, logs):
         save(self, epoch, logs)
-        raise Killed
+        raise KilledError
 
     save = callbacks.SaveState.on_epoch_end
     monkeypatch.setattr(callbacks.SaveState, "on_epoch_end", die)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(settings, paths, name="resumed")
     monkeypatch.setattr(callbacks.SaveState, "on_epoch_end", save)
     assert resume.read(work)["epochs"] == 1
@@ -112,10 +112,12 @@ def test_a_damaged_state_is_not_taken_for_a_whole_one(settings, paths, capsys):
 
 
 def test_the_same_training_does_not_run_twice_at_once(tmp_path):
-    with resume.alone(tmp_path / "key"):
-        with pytest.raises(DdimError, match="already running"):
-            with resume.alone(tmp_path / "key"):
-                pass
+    def twice():
+        with resume.alone(tmp_path / "key"), resume.alone(tmp_path / "key"):
+            pass
+
+    with pytest.raises(DdimError, match="already running"):
+        twice()
 
 
 def test_stops_at_the_first_loss_that_is_no_number(paths):
@@ -184,7 +186,7 @@ def _rate(optimizer, step):
 
 
 def test_val_kid_is_pooled_over_the_validation_features(settings, paths):
-    """With images drawn from the validation set itself val_kid is that of the halves."""
+    """Validation images in place of generated ones give the KID of their features."""
     from ddim import reference
     from ddim.data import crops
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-
 NO_CLASS = "all"
 """The one class of a source that knows no classes."""
 

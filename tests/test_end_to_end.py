@@ -1,0 +1,173 @@
+"""The whole pipeline as a user runs it: a git repository, DVC, six stages."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from tests.conftest import ROOT
+
+STAGES = ["prepare", "normalize", "reference", "train", "evaluate", "render"]
+NAMES = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE", "MLFLOW_TRACKING_URI")
+BIN = Path(sys.executable).parent
+
+
+def dvc(project: Path, *arguments: str) -> str:
+    """What a DVC command prints; fails the test if the command fails."""
+    home = project.parent / "home"
+    home.mkdir(exist_ok=True)
+    environment = {k: v for k, v in os.environ.items() if k not in NAMES}
+    environment |= {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "DVC_NO_ANALYTICS": "true",
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@localhost",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@localhost",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments]
+        if arguments[0] != "git"
+        else list(arguments),
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def stages_run(output: str) -> list[str]:
+    """Stages that DVC ran, in its own words and order."""
+    return [name for name in STAGES if f"Running stage '{name}'" in output]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A repository with the files of this one, and the recipe `tiny` run in it."""
+    project = tmp_path_factory.mktemp("clone") / "ddim"
+    ignore = shutil.ignore_patterns("__pycache__", "crops", "reference")
+    for name in ("ddim", "stages", "recipes", "data/raw"):
+        shutil.copytree(ROOT / name, project / name, ignore=ignore)
+    for name in ("params.yaml", "dvc.yaml", ".gitignore"):
+        shutil.copy(ROOT / name, project / name)
+    dvc(project, "git", "init", "--quiet", "--initial-branch", "main")
+    dvc(project, "init", "--quiet")
+    dvc(project, "git", "add", "--all")
+    dvc(project, "git", "commit", "--quiet", "--message", "clone")
+    overrides = subprocess.run(
+        [sys.executable, "-m", "ddim.recipes", "tiny"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    output = dvc(project, "exp", "run", "--name", "tiny", *overrides)
+    assert stages_run(output) == STAGES
+    dvc(project, "git", "add", "--all")
+    dvc(project, "git", "commit", "--quiet", "--message", "tiny")
+    return project
+
+
+def test_every_figure_and_picture_is_there(project):
+    history = pd.read_csv(project / "metrics/history.csv")
+    assert list(history["epoch"]) == [1, 2]
+    kid = pd.read_csv(project / "metrics/kid.csv")
+    assert list(kid["steps"]) == [1, 2, 5]
+    summary = json.loads((project / "metrics/kid.json").read_text())
+    assert summary["kid_5_steps"] == kid["kid"][2]
+    told = summary["conditions"]
+    assert (told["weights"], told["layer"], told["resolution"]) == (
+        "random",
+        "mixed0",
+        75,
+    )
+    assert (told["real_images"], told["generated_images"]) == (16, 16)
+    with Image.open(project / "renders/samples.png") as picture:
+        assert picture.size == (4 * 16 * 2, 2 * 16 * 2)
+    with Image.open(project / "renders/steps.gif") as animation:
+        assert animation.n_frames == 3
+
+
+def test_a_second_repro_does_nothing(project):
+    output = dvc(project, "repro")
+    assert stages_run(output) == []
+    assert "up to date" in output
+    assert not list((project / ".resume").iterdir())
+
+
+def test_an_ablation_of_the_loss_reruns_what_depends_on_it_and_no_more(project):
+    output = dvc(project, "exp", "run", "-n", "mse", "-S", "train.loss=mse")
+    assert stages_run(output) == ["train", "evaluate", "render"]
+    shown = json.loads(dvc(project, "exp", "show", "--json"))
+    names = {
+        experiment["name"]
+        for commit in shown
+        for experiment in commit["experiments"] or []
+    }
+    assert "mse" in names
+    dvc(project, "git", "stash", "--quiet")
+    dvc(project, "checkout", "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("evaluate.subsets=2", ["evaluate"]),
+        ("render.scale=1", ["render"]),
+        ("sampling.grid=karras", ["evaluate", "render"]),
+        ("diffusion.schedule=linear", ["train", "evaluate", "render"]),
+        ("data.seed=5", STAGES),
+    ],
+)
+def test_a_setting_reaches_the_stages_it_is_for(project, override, expected):
+    """Stages that a changed setting makes DVC call changed, and those after them."""
+    path = project / "params.yaml"
+    before = path.read_text()
+    settings = yaml.safe_load(before)
+    section, assignment = override.split(".")
+    key, value = assignment.split("=")
+    settings[section][key] = yaml.safe_load(value)
+    path.write_text(yaml.safe_dump(settings))
+    try:
+        planned = dvc(project, "repro", "--dry")
+    finally:
+        path.write_text(before)
+    assert stages_run(planned)[0] == expected[0]
+    assert set(stages_run(planned)) <= set(expected)
+
+
+def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("ddim")
+    runs = client.search_runs([experiment.experiment_id])
+    by_name = {run.info.run_name.split(":")[0]: run for run in runs}
+    assert {"tiny", "mse"} <= set(by_name)
+    assert len(runs) == len(by_name)
+    tiny = by_name["tiny"]
+    assert tiny.info.status == "FINISHED"
+    assert tiny.data.params["train.loss"] == "mae"
+    assert tiny.data.tags["dvc.experiment"] == "tiny"
+    assert "mlflow.source.git.commit" in tiny.data.tags
+    epochs = client.get_metric_history(tiny.info.run_id, "val_kid")
+    assert [point.step for point in epochs] == [1, 2]
+    steps = client.get_metric_history(tiny.info.run_id, "kid/ddim")
+    assert [point.step for point in steps] == [1, 2, 5]
+    pictures = client.list_artifacts(tiny.info.run_id, "pictures")
+    assert {Path(artifact.path).name for artifact in pictures} == {
+        "samples.png",
+        "steps.gif",
+        "steps.png",
+    }

@@ -1,0 +1,62 @@
+"""Training, evaluation and rendering on JAX, where there is no TensorFlow."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from tests.conftest import ROOT
+
+WITHOUT_TENSORFLOW = """
+import sys
+
+class NoTensorFlow:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NoTensorFlow())
+"""
+
+
+def stage(name: str, folder: Path) -> str:
+    """Run a stage under JAX with TensorFlow out of reach."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{WITHOUT_TENSORFLOW}\nimport runpy\n"
+            f"runpy.run_module('stages.{name}', run_name='__main__')",
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_all_stages_run_on_jax_without_tensorflow(tmp_path):
+    import yaml
+
+    from tests.conftest import tiny_settings
+
+    settings = tiny_settings(
+        runtime={"backend": "jax"}, tracking={"enabled": False}
+    ).model_dump(mode="json")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+    for name in ("prepare", "normalize", "reference", "train", "evaluate", "render"):
+        stage(name, tmp_path)
+    history = pd.read_csv(tmp_path / "metrics/history.csv")
+    assert list(history["epoch"]) == [1, 2]
+    assert history["n_loss"][1] < history["n_loss"][0]
+    assert history.notna().all(axis=None)
+    summary = json.loads((tmp_path / "metrics/kid.json").read_text())
+    assert summary["best_kid"] > 0
+    assert (tmp_path / "renders/samples.png").exists()
+    assert not list((tmp_path / ".resume").iterdir())
