@@ -138,10 +138,12 @@ class NetworkParams(Section):
                 f"expected attention_levels from 0 to {len(self.widths) - 1}, one per "
                 f"entry of widths; received {list(self.attention_levels)}"
             )
-        if self.normalization == "group" and any(width % 8 for width in self.widths):
+        normalized = [*self.widths, self.embedding_dims]
+        if self.normalization == "group" and any(width % 8 for width in normalized):
             raise ValueError(
-                "expected widths that are multiples of 8 with normalization: group; "
-                f"received {list(self.widths)}"
+                "expected widths and embedding_dims that are multiples of 8 with "
+                f"normalization: group; received {list(self.widths)} and "
+                f"{self.embedding_dims}"
             )
         heads = self.attention_heads
         if any(self.widths[level] % heads for level in self.attention_levels):

@@ -3,7 +3,7 @@
 Each function of `SAMPLERS` takes (denoise, noisy_images, schedule, times):
 `denoise(noisy_images, signal_rate, noise_rate)` separates noisy images at these rates,
 Python floats, into (pred_images, pred_noises); `times` are n + 1 falling times for n
-steps, as the functions of `GRIDS` make them. `callback(step, noisy_images, pred_images,
+steps, as `ddim.time_grids` makes them. `callback(step, noisy_images, pred_images,
 pred_noises)` is called once a step. Stochastic samplers take their noise from
 `draw_noise(step)`, standard normal of the images' shape.
 
@@ -29,9 +29,6 @@ from ddim.remixing import (
     posterior,
 )
 from ddim.schedules import Schedule, array_module
-from ddim.time_grids import GRIDS
-
-__all__ = ["GRIDS", "SAMPLERS", "clip_images", "evaluations"]
 
 Array = Any
 Denoise = Callable[[Array, float, float], tuple[Array, Array]]

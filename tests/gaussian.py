@@ -1,10 +1,12 @@
-"""Gaussian data in three dimensions, whose best denoiser is known in closed form."""
+"""Gaussian data in three dimensions, whose best denoiser is known, and sampling."""
 
 from types import SimpleNamespace
 
 import numpy as np
 
 from ddim import schedules
+from ddim.samplers import SAMPLERS
+from ddim.time_grids import uniform
 
 MEAN = np.array([0.5, -1.0, 0.3])
 FACTOR = np.array([[1.0, 0.0, 0.0], [0.6, 0.5, 0.0], [-0.3, 0.4, 0.3]])
@@ -52,3 +54,16 @@ def limit(initial_noise, schedule):
     shrink = np.sqrt((variances + last_power) / (variances + first_power))
     shrink *= variances / (variances + last_power)
     return MEAN + (initial_noise / first_signal - MEAN) @ axes * shrink @ axes.T
+
+
+def draws(step):
+    """Fresh noise (64, 3) for a step of a stochastic sampler."""
+    return np.random.default_rng([7, step]).standard_normal((64, 3))
+
+
+def sample(name, initial_noise, rates, steps, denoise=denoise, **options):
+    """The sampler's images of this Gaussian, or those of another denoiser."""
+    if name == "ddpm":
+        options = {"draw_noise": draws, **options}
+    times = options.pop("grid", uniform)(steps, rates)
+    return SAMPLERS[name](denoise, initial_noise, rates, times, **options)

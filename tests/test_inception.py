@@ -106,3 +106,30 @@ def test_a_failed_download_is_told_plainly(monkeypatch):
 def test_refuses_features_that_cannot_tell_images_apart():
     with pytest.raises(DdimError, match="differ between images"):
         inception.check_features(np.zeros((4, 8)))
+
+
+def test_random_features_rank_damage_by_how_bad_it_is():
+    """Drawn flowers against others, blurred ones and noise: KID has to grow."""
+    from PIL import Image, ImageFilter
+
+    from ddim.data import procedural
+    from ddim.data.images import square
+    from ddim.kid import kid
+
+    items = procedural.flowers(240, seed=1).splits["all"].items
+    pictures = [Image.fromarray(square(item.load(), 32, 3)) for item in items]
+
+    def stack(images):
+        return np.stack([np.asarray(image) for image in images])
+
+    def blurred(radius):
+        blur = ImageFilter.GaussianBlur(radius)
+        return stack([picture.filter(blur) for picture in pictures[120:]])
+
+    encode = inception.encoder(inception.build("random", "pooled", 75, 3), 60)
+    real = encode(stack(pictures[:120]))
+    noise = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
+    others = (stack(pictures[120:]), blurred(0.5), blurred(1.0), noise)
+    distances = [kid(real, encode(images)) for images in others]
+    assert distances == sorted(distances)
+    assert distances[2] > 10 * abs(distances[0])

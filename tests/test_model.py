@@ -169,3 +169,24 @@ def test_keras_fit_trains_the_network_and_not_the_average():
     model.fit(batches, shuffle=False, verbose=0)
     trained = [numpy(weight) for weight in model.network.trainable_weights]
     assert any(not np.array_equal(a, b) for a, b in zip(before, trained, strict=True))
+
+
+def test_averages_in_float32_under_mixed_precision():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = make_model()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert model.network.get_layer("bottom_block_0_conv_1").compute_dtype == "bfloat16"
+    kernel = next(w for w in model.network.weights if w.name == "kernel")
+    average = model.ema_network.weights[model.network.weights.index(kernel)]
+    model({"images": images(2)}, training=True)
+    start = numpy(kernel)
+    kernel.assign(kernel + 1e-4)
+    for step in range(1, 21):
+        model({"images": images(2)}, training=True)
+        decay = (1 + step) / (10 + step)
+        start = decay * start + (1 - decay) * numpy(kernel)
+    np.testing.assert_allclose(numpy(average), start, rtol=1e-5)
+    assert float(model.ema_updates) == 21
