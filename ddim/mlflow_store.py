@@ -71,12 +71,16 @@ def lock() -> FileLock:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What a store that is missing, locked, full or out of reach makes MLflow raise."""
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
+    """What MLflow raises for a store that is missing, locked, full or out of reach.
 
-    return MlflowException, SQLAlchemyError, RequestException, OSError, ImportError
+    Also what comes of an installation without MLflow or a database's driver.
+    """
+    try:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError:
+        return OSError, ImportError
+    return OSError, ImportError, MlflowException, SQLAlchemyError
 
 
 def reason(error: Exception) -> str:

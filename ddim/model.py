@@ -55,8 +55,8 @@ class DiffusionModel(keras.Model):
         num_classes: int | None = None,
         seed: int = 0,
     ) -> None:
-        # float32 whatever the precision: else Keras hands `call` weights in bfloat16, too
-        # coarse to be averaged. The networks inside keep their own.
+        # float32 whatever the precision: else Keras hands `call` weights in bfloat16,
+        # too coarse to be averaged. The networks inside keep their own.
         super().__init__(name="diffusion", dtype="float32")
         self.network = network
         self.ema_network = ema_network

@@ -388,6 +388,17 @@ def test_a_mistake_of_the_caller_is_not_taken_for_a_failing_store(project):
         run.log_metrics({"val_kid": "low"}, 1)
 
 
+def test_an_installation_without_mlflow_costs_one_line(tmp_path, monkeypatch):
+    _clean(monkeypatch, tmp_path)
+    code = """
+        sys.modules["mlflow"] = None
+        with tracking.start("ddim", settings) as run:
+            run.log_metrics({"val_kid": 1.0}, 1)
+        """
+    (line,) = python(code).communicate()[0].splitlines()
+    assert line.startswith("warning: going on without MLflow")
+
+
 def test_a_disabled_sink_does_nothing_and_imports_no_mlflow(tmp_path, monkeypatch):
     _clean(monkeypatch, tmp_path)
     code = """
