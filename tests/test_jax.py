@@ -22,15 +22,18 @@ sys.meta_path.insert(0, NoTensorFlow())
 """
 
 
-def stage(name: str, folder: Path) -> str:
-    """Run a stage under JAX with TensorFlow out of reach."""
+RUN_STAGES = """
+import runpy
+
+for name in ("prepare", "normalize", "reference", "train", "evaluate", "render"):
+    runpy.run_module(f"stages.{name}", run_name="__main__")
+"""
+
+
+def run_stages(folder: Path) -> None:
+    """Run all stages under JAX with TensorFlow out of reach."""
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"{WITHOUT_TENSORFLOW}\nimport runpy\n"
-            f"runpy.run_module('stages.{name}', run_name='__main__')",
-        ],
+        [sys.executable, "-c", WITHOUT_TENSORFLOW + RUN_STAGES],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"},
         capture_output=True,
@@ -38,7 +41,6 @@ def stage(name: str, folder: Path) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 def test_all_stages_run_on_jax_without_tensorflow(tmp_path):
@@ -50,8 +52,7 @@ def test_all_stages_run_on_jax_without_tensorflow(tmp_path):
         runtime={"backend": "jax"}, tracking={"enabled": False}
     ).model_dump(mode="json")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
-    for name in ("prepare", "normalize", "reference", "train", "evaluate", "render"):
-        stage(name, tmp_path)
+    run_stages(tmp_path)
     history = pd.read_csv(tmp_path / "metrics/history.csv")
     assert list(history["epoch"]) == [1, 2]
     assert history["n_loss"][1] < history["n_loss"][0]
