@@ -55,7 +55,7 @@ lint: setup .venv/test.txt
 	mypy
 
 ui: setup
-	python -m ddim.mlflow_store --port $(PORT)
+	python -m ddim.tracking ui --port $(PORT)
 
 # Pin the newest versions that pyproject.toml allows, the same ones in every file.
 requirements:

@@ -144,12 +144,9 @@ class History(keras.callbacks.Callback):
 class SaveState(keras.callbacks.Callback):
     """Writes after every epoch what training needs to go on; comes last in the list."""
 
-    def __init__(
-        self, folder: Path, best: KeepBest, table: History, run_id: str | None
-    ) -> None:
+    def __init__(self, folder: Path, best: KeepBest, table: History) -> None:
         super().__init__()
         self.folder, self.best, self.table = folder, best, table
-        self.run_id = run_id
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         state = {
@@ -157,7 +154,6 @@ class SaveState(keras.callbacks.Callback):
             "best_val_kid": self.best.best,
             "best_epoch": self.best.epoch,
             "history": self.table.rows,
-            "run_id": self.run_id,
         }
         resume.save(self.folder, state_variables(self.model), state)
 

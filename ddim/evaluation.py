@@ -71,7 +71,7 @@ def points(table: pd.DataFrame, summary: dict[str, Any]) -> dict[int, dict]:
     for row in table.to_dict("records"):
         guided = f"_guidance_{row['guidance_scale']:g}" * (row["guidance_scale"] != 1)
         for figure in ("kid", "kid_subsets_std", "kid_batches"):
-            curve = f"{figure}/{row['sampler']}{guided}"
+            curve = f"{figure} by diffusion steps/{row['sampler']}{guided}"
             curves.setdefault(row["steps"], {})[curve] = row[figure]
     return curves
 

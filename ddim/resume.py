@@ -23,6 +23,7 @@ from ddim.files import atomic
 from ddim.params import resolve
 
 STATE = "state.npz"
+RUN_ID = "run_id"
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
@@ -85,6 +86,19 @@ def restore(path: Path, variables: Sequence[keras.Variable]) -> dict:
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return read(path)
+
+
+def read_run_id(path: Path) -> str | None:
+    """Identifier of the MLflow run that an unfinished training logs to."""
+    file = path / RUN_ID
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+def write_run_id(path: Path, run_id: str | None) -> None:
+    """Remember the run from the start, so that no attempt opens another."""
+    if run_id is not None:
+        with atomic(path / RUN_ID) as temporary:
+            temporary.write_text(run_id, encoding="utf-8")
 
 
 def discard(path: Path) -> None:

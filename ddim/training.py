@@ -119,7 +119,7 @@ def train(
             ),
             best,
             history,
-            callbacks.SaveState(work, best, history, run.run_id),
+            callbacks.SaveState(work, best, history),
         ],
     )
     _publish(work, paths)

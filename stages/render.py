@@ -3,7 +3,7 @@
 from ddim import params, runtime
 from ddim.errors import one_plain_message
 
-SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "render"}
+SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling"}
 PICTURES = ("renders/samples.png", "renders/steps.gif", "renders/steps.png")
 
 

@@ -11,7 +11,7 @@ SECTIONS = {"data", "diffusion", "network", "train", "kid", "runtime"}
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.train.seed)
-    from ddim import resume, tracking, training
+    from ddim import history, resume, tracking, training
 
     description = training.describe(settings.network, settings.diffusion)
     work = training.work_folder(
@@ -24,9 +24,11 @@ def main() -> None:
             settings.model_dump(include=SECTIONS),
             enabled=settings.tracking.enabled,
             tags={"data.sha256": description.data_digest},
-            run_id=resume.read(work).get("run_id"),
+            run_id=resume.read_run_id(work),
+            history=history.by_epoch(resume.read(work).get("history", [])),
         ) as run,
     ):
+        resume.write_run_id(work, run.run_id)
         training.train(description, settings.train, settings.kid, work, run)
         run.set_checkpoint(Path("checkpoints/model.weights.h5"))
         run.log_artifact("metrics/history.csv", "metrics")

@@ -163,7 +163,7 @@ def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(project):
     assert "mlflow.source.git.commit" in tiny.data.tags
     epochs = client.get_metric_history(tiny.info.run_id, "val_kid")
     assert [point.step for point in epochs] == [1, 2]
-    steps = client.get_metric_history(tiny.info.run_id, "kid/ddim")
+    steps = client.get_metric_history(tiny.info.run_id, "kid by diffusion steps/ddim")
     assert [point.step for point in steps] == [1, 2, 5]
     pictures = client.list_artifacts(tiny.info.run_id, "pictures")
     assert {Path(artifact.path).name for artifact in pictures} == {

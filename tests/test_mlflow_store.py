@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from ddim import tracking
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -80,26 +82,34 @@ def stop_group(group: int) -> None:
         return
 
 
-def test_the_page_shows_runs_and_their_files(server, tmp_path, monkeypatch):
-    from ddim import tracking
-
+def test_the_page_shows_runs_however_they_came(server, tmp_path, monkeypatch, capfd):
+    """Written to the project's database, or sent to the page as to a server."""
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    picture = tmp_path / "grid.gif"
+    written = log_a_run(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server}")
+    sent = log_a_run(tmp_path)
+    assert capfd.readouterr() == ("", "")
+    assert b"<title>MLflow</title>" in ask(server, "/")
+    search = "/api/2.0/mlflow/runs/search"
+    found = json.loads(ask(server, search, {"experiment_ids": ["1"]}))["runs"]
+    assert [run["info"]["run_id"] for run in found] == [sent, written]
+    assert [run["data"]["metrics"][0]["value"] for run in found] == [0.5, 0.5]
+    for run in (written, sent):
+        file = f"/get-artifact?run_uuid={run}&path=renders/grid.gif"
+        assert ask(server, file) == b"GIF89a"
+    link = f"http://127.0.0.1:{server}/#/experiments/1/runs?"
+    assert link in (tmp_path / "log").read_text()
+
+
+def log_a_run(folder: Path) -> str | None:
+    picture = folder / "grid.gif"
     picture.write_bytes(b"GIF89a")
     with tracking.start("ddim", {"train": {"loss": "mae"}}) as run:
         run.log_metrics({"val_kid": 0.5}, 1)
         run.log_artifact(picture, "renders")
-    assert b"<title>MLflow</title>" in ask(server, "/")
-    search = "/api/2.0/mlflow/runs/search"
-    (found,) = json.loads(ask(server, search, {"experiment_ids": ["1"]}))["runs"]
-    assert found["info"]["run_id"] == run.run_id
-    assert found["data"]["metrics"][0]["value"] == 0.5
-    file = f"/get-artifact?run_uuid={run.run_id}&path=renders/grid.gif"
-    assert ask(server, file) == b"GIF89a"
-    link = f"http://127.0.0.1:{server}/#/experiments/1/runs?"
-    assert link in (tmp_path / "log").read_text()
+    return run.run_id
 
 
 def test_a_port_that_is_taken_ends_with_one_line(tmp_path):

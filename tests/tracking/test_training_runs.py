@@ -1,0 +1,97 @@
+"""The run of a training: resumed, ended, filled, and where it is kept."""
+
+import math
+import shutil
+
+import pytest
+
+from ddim import tracking
+from tests.tracking.stages import HISTORY, SETTINGS, client, runs, steps
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyboardInterrupt, "KILLED"), (ValueError, "FAILED"), (SystemExit, "FAILED")],
+)
+def test_an_exception_marks_the_run_and_a_resumed_one_ends_well(project, error, status):
+    with pytest.raises(error), tracking.start("ddim", SETTINGS) as run:
+        raise error
+    assert [run.info.status for run in runs()] == [status]
+    with tracking.start("ddim", SETTINGS, run_id=run.run_id):
+        assert [run.info.status for run in runs()] == ["RUNNING"]
+    assert [run.info.status for run in runs()] == ["FINISHED"]
+
+
+def test_a_resumed_run_is_given_the_epochs_it_lacks(project):
+    with tracking.start("ddim", SETTINGS) as run:
+        run.log_metrics(HISTORY[1], 1)
+    with tracking.start("ddim", SETTINGS, run_id=run.run_id, history=HISTORY):
+        pass
+    assert steps(run.run_id, "val_kid") == steps(run.run_id, "n_loss") == [1, 2]
+
+
+@pytest.mark.parametrize("vanish", ["deleted", "unknown"])
+def test_a_resumed_run_that_is_gone_is_made_again(project, vanish):
+    with tracking.start("ddim", SETTINGS) as run:
+        run.log_points(HISTORY)
+    gone = run.run_id if vanish == "deleted" else "0" * 32
+    client().delete_run(run.run_id)
+    with tracking.start("ddim", SETTINGS, run_id=gone, history=HISTORY) as again:
+        again.log_metrics({"val_kid": 1.0}, 3)
+    (stored,) = runs()
+    assert stored.info.run_id == again.run_id != run.run_id
+    assert stored.data.params["train.loss"] == "mae"
+    assert steps(again.run_id, "val_kid") == [1, 2, 3]
+
+
+def test_settings_of_any_kind_and_length_are_taken(project):
+    values = {"none": None, "flag": True, "text": "x" * 10_000, "map": {"a": {"b": 1}}}
+    many = {f"p{k}": k for k in range(250)}
+    with tracking.start("ddim", {"a": values, "b": many}):
+        pass
+    (run,) = runs()
+    assert len(run.data.params) == 254
+    assert run.data.params["a.none"] == "null"
+    assert run.data.params["a.flag"] == "true"
+    assert run.data.params["a.map"] == '{"a": {"b": 1}}'
+    assert run.data.params["a.text"] == "x" * 6000
+    assert tracking.start("ddim", {"a": values}, run_id=run.info.run_id)
+
+
+def test_a_long_history_is_taken_and_undefined_values_leave_a_gap(project):
+    history = {epoch: {"val_kid": 1 / epoch, "n_loss": 0.5} for epoch in range(1, 801)}
+    history[7] = {"val_kid": math.nan, "n_loss": math.inf}
+    with tracking.start("ddim", SETTINGS, history=history) as run:
+        pass
+    expected = [*range(1, 7), *range(8, 801)]
+    assert steps(run.run_id, "val_kid") == steps(run.run_id, "n_loss") == expected
+
+
+def test_the_store_lies_in_the_projects_folder_wherever_a_stage_runs(
+    project, weights, monkeypatch, empty_store
+):
+    copy = project / "temporary copy"
+    copy.mkdir()
+    monkeypatch.chdir(copy)
+    with tracking.start("ddim", SETTINGS) as run:
+        run.log_artifact(weights)
+    assert (project / "mlartifacts" / run.run_id / "artifacts" / weights.name).is_file()
+    assert list(copy.iterdir()) == []
+    monkeypatch.delenv("DVC_ROOT")
+    shutil.copy(empty_store, copy)
+    with tracking.start("ddim", SETTINGS) as run:
+        pass
+    assert [stored.info.run_id for stored in runs()] == [run.run_id]
+    assert runs()[0].info.artifact_uri.startswith(f"{(copy / 'mlartifacts').as_uri()}/")
+
+
+def test_another_store_can_be_named(project, monkeypatch, empty_store):
+    other = project / "with space" / "other.db"
+    other.parent.mkdir()
+    shutil.copy(empty_store, other)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{other}")
+    with tracking.start("ddim", SETTINGS):
+        pass
+    assert len(runs()) == 1
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert runs() == []
