@@ -31,6 +31,7 @@ setup: .venv/$(HARDWARE).txt
 	@cp $< $@
 
 demo: setup
+	@test -f dvc.lock || echo "First run: DVC will warn that no output is there yet. Good."
 	@dvc exp remove $(RECIPE) --quiet 2>/dev/null || true
 	@overrides=$$(python -m ddim.recipes $(RECIPE)) && \
 		env $(IDENTITY) dvc exp run --name $(RECIPE) $$overrides
