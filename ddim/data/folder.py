@@ -50,7 +50,7 @@ def open_folder(folder: Path) -> Source:
     found = _sort_out(paths)
     classes = tuple(sorted({file.label for file in found}))
     if NO_CLASS in classes and len(classes) > 1:
-        loose = next(file.path for file in found if file.label == NO_CLASS)
+        loose = min(file.path for file in found if file.label == NO_CLASS)
         raise DdimError(
             "data.folder: expected all images in class folders or none; "
             f"received {str(loose)!r} beside class folders"
@@ -69,7 +69,7 @@ def open_folder(folder: Path) -> Source:
 
 
 def find_images(folder: Path) -> list[PurePosixPath]:
-    """Paths of the visible images inside the folder, relative to it and sorted.
+    """Paths of the visible images inside the folder, relative to it.
 
     Raises `DdimError` if a link leads out of the folder.
     """
@@ -91,7 +91,7 @@ def find_images(folder: Path) -> list[PurePosixPath]:
             f"{len(outside)} links that lead out of it, {str(min(outside))!r} first; "
             "copy the images, or name the folder they are in"
         )
-    return sorted(images)
+    return images
 
 
 def mixed(files: Iterable[Found]) -> list[Found]:

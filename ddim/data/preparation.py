@@ -22,6 +22,7 @@ from ddim.errors import DdimError
 from ddim.files import write_json
 
 NAMES_SHOWN = 20
+MOST_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def prepare(
     _check_parts(_sizes(source, train_fraction))
     crop = partial(_crop, size=image_size, channels=channels)
     placed = _place(source, train_fraction)
-    results = ordered_map(crop, placed, workers or os.cpu_count() or 1)
+    results = ordered_map(crop, placed, workers or _threads())
     total = sum(split.size for split in source.splits.values())
     with filled_at_once(folder, DATASET) as here:
         row_shape = (image_size, image_size, channels)
@@ -79,6 +80,11 @@ def prepare(
         }
         write_json(here / DATASET, metadata)
     return metadata
+
+
+def _threads() -> int:
+    """One per processor, but not so many that their images fill the memory."""
+    return min(os.cpu_count() or 1, MOST_THREADS)
 
 
 def _place(source: Source, train_fraction: float) -> Iterator[Placed]:

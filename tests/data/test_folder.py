@@ -114,7 +114,8 @@ def test_the_order_depends_on_names_alone(tmp_path):
     put(tmp_path / "one", *names)
     put(tmp_path / "two", *reversed(names))
     assert order(tmp_path / "one") == order(tmp_path / "two")
-    assert order(tmp_path / "one") != sorted(names)
+    of_one_class = [name for name in order(tmp_path / "one") if name[0] == "a"]
+    assert of_one_class != sorted(of_one_class)
 
 
 def test_one_more_file_does_not_reorder_the_others_of_its_class(tmp_path):
@@ -146,3 +147,8 @@ def test_of_a_tiny_class_something_is_trained_on():
     ordered = mixed(found({"many": 100, "two": 2, "one": 1}))
     first = {file.label for file in ordered[: round(len(ordered) * 0.8)]}
     assert first == {"many", "two", "one"}
+
+
+def test_the_order_files_are_found_in_does_not_matter():
+    files = found({"a": 20, "b": 7})
+    assert mixed(files) == mixed(reversed(files))
