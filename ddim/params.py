@@ -3,9 +3,7 @@
 No setting has a default here: `params.yaml` is the one place that holds them.
 """
 
-import difflib
 import inspect
-import json
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from pydantic import (
 )
 
 from ddim.errors import DdimError
+from ddim.mistakes import in_words, short
 from ddim.noise_levels import NOISE_LEVELS
 from ddim.parametrization import PREDICTIONS
 from ddim.samplers import SAMPLERS
@@ -293,7 +292,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
             f"{path}: expected readable YAML; received {error}"
         ) from None
     if not isinstance(settings, dict):
-        raise SettingsError(f"{path}: expected sections; received {_short(settings)}")
+        raise SettingsError(f"{path}: expected sections; received {short(settings)}")
     return settings
 
 
@@ -348,60 +347,5 @@ def _validate(kind: type[S], settings: Mapping[str, Any]) -> S:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        lines = [_line(detail, kind) for detail in error.errors()]
+        lines = [in_words(detail, kind) for detail in error.errors()]
         raise SettingsError("\n       ".join(lines)) from None
-
-
-EXPECTED = {
-    "bool_type": "true or false",
-    "dict_type": "a mapping",
-    "finite_number": "a finite number",
-    "float_type": "a number",
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "{ge} or more",
-    "int_type": "a whole number",
-    "less_than": "a number below {lt}",
-    "less_than_equal": "{le} or less",
-    "literal_error": "{expected}",
-    "model_type": "a section of settings",
-    "multiple_of": "a multiple of {multiple_of}",
-    "string_too_short": "some text",
-    "string_type": "text",
-    "too_long": "at most {max_length} entries",
-    "too_short": "at least {min_length} entries",
-    "tuple_type": "a list",
-}
-"""Kinds of mistakes that pydantic tells apart, in our words."""
-
-
-def _line(detail: Any, kind: type[Section]) -> str:
-    """One mistake in words: key, expected, received."""
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        nearest = _known_key(detail["loc"], kind)
-        return f"{key}: expected {nearest}; received this unknown key"
-    if detail["type"] == "missing":
-        return f"{key}: expected a value; received none"
-    received = _short(detail["input"])
-    if detail["type"] in EXPECTED:
-        expected = EXPECTED[detail["type"]].format(**detail.get("ctx", {}))
-        return f"{key}: expected {expected}; received {received}"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message if "received" in message else f"{message}; received {received}"
-    return f"{key}: {message}" if key else message
-
-
-def _known_key(location: tuple[Any, ...], kind: type[Section]) -> str:
-    """The keys that may stand where an unknown one was found, nearest first."""
-    section: Any = kind
-    for part in location[:-1]:
-        section = section.model_fields[part].annotation
-    known = list(section.model_fields)
-    nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"{nearest[0]} perhaps" if nearest else f"one of {', '.join(known)}"
-
-
-def _short(value: object) -> str:
-    named = value is None or isinstance(value, bool)
-    text = json.dumps(value) if named else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
