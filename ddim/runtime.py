@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from ddim.errors import DdimError
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -143,19 +141,3 @@ def _tensorflow_jit() -> bool:
 
 
 JIT_COMPILE: dict[str, Callable[[], bool]] = {"tensorflow": _tensorflow_jit}
-
-
-def versions() -> dict[str, str]:
-    """What is known to change bytes: Python, NumPy, Keras and backend versions."""
-    import platform
-
-    import keras
-
-    backend = keras.backend.backend()
-    return {
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "keras": keras.__version__,
-        "backend": backend,
-        backend: importlib.import_module(backend).__version__,
-    }
