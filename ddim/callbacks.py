@@ -14,7 +14,7 @@ from ddim import history, pictures, resume
 from ddim.data.batches import Batches
 from ddim.errors import DdimError
 from ddim.files import atomic
-from ddim.generate import Generator
+from ddim.generate import Generator, row_labels
 from ddim.inception import Encoder
 from ddim.kid import kid, kid_batches
 
@@ -86,7 +86,10 @@ class ValKid(keras.callbacks.Callback):
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Draws a grid of EMA samples from fixed noise as `epochs/epoch_0001.png`."""
+    """Draws a grid of EMA samples from fixed noise as `epochs/epoch_0001.png`.
+
+    Each row of a class-conditional network is of one class.
+    """
 
     def __init__(
         self,
@@ -100,8 +103,9 @@ class SampleGrid(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.folder = folder / EPOCHS
+        labels = row_labels(rows, columns, generator.num_classes)
         self.draw = lambda: pictures.grid(
-            generator.images(rows * columns, steps, seed), rows, columns
+            generator.images(rows * columns, steps, seed, labels=labels), rows, columns
         )
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:

@@ -5,6 +5,8 @@ diffusion settings, the image shape, the normalizer and the class names.
 """
 
 import shutil
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,16 @@ class Description:
     def num_classes(self) -> int | None:
         """Number of classes of a class-conditional network, else None."""
         return len(self.class_names) if self.network.class_conditional else None
+
+    def class_numbers(self, names: Sequence[str]) -> list[int]:
+        """Classes by name. Raises `DdimError` if one is unknown."""
+        unknown = [name for name in names if name not in self.class_names]
+        if unknown:
+            known = textwrap.shorten(", ".join(self.class_names), 200)
+            raise DdimError(
+                f"classes: expected some of {known}; received {', '.join(unknown)}"
+            )
+        return [self.class_names.index(name) for name in names]
 
 
 @dataclass(frozen=True)

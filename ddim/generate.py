@@ -208,6 +208,18 @@ class Generator:
         return {"draw_noise": draw_noise}
 
 
+def row_labels(
+    rows: int, columns: int, num_classes: int | None, classes: Sequence[int] = ()
+) -> np.ndarray | None:
+    """Labels (rows * columns,) of a grid with one class per row, in turn.
+
+    None for a network without classes; all its classes unless some are chosen.
+    """
+    if num_classes is None:
+        return None
+    return np.resize(classes or range(num_classes), rows).repeat(columns)
+
+
 def generator(
     network: keras.Model,
     *,

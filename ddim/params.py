@@ -45,6 +45,11 @@ def _number(value: object) -> object:
     return value
 
 
+def _class_name(value: object) -> object:
+    """A class called by a number, as digits are, is read by YAML as that number."""
+    return str(value) if type(value) is int else value
+
+
 def _one_of(names: Collection[str]) -> AfterValidator:
     def check(value: str) -> str:
         if value not in names:
@@ -65,6 +70,7 @@ Flag = Annotated[bool, Field(strict=True)]
 Text = Annotated[str, Field(strict=True, min_length=1)]
 ScheduleName = Annotated[Text, _one_of(SCHEDULES)]
 SamplerName = Annotated[Text, _one_of(SAMPLERS)]
+ClassName = Annotated[str, BeforeValidator(_class_name)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
 
 
@@ -216,6 +222,7 @@ class RenderParams(Section):
     sampler: SamplerName
     rows: Count
     columns: Count
+    classes: tuple[ClassName, ...]
     diffusion_steps: Count
     step_counts: Counts
     scale: Annotated[Integer, Field(ge=1, le=16)]

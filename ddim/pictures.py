@@ -13,6 +13,8 @@ Picture = np.ndarray
 
 
 CAPTION_HEIGHT = 28
+FONT_SIZE = 0.6 * CAPTION_HEIGHT
+MARGIN = 8
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -34,12 +36,27 @@ def grid(images: np.ndarray, rows: int, columns: int, scale: int = 1) -> Picture
 
 def with_caption(picture: Picture, text: str) -> Picture:
     """The picture with a line of black text on white above it."""
-    font = ImageFont.load_default(CAPTION_HEIGHT * 0.6)
+    font = ImageFont.load_default(FONT_SIZE)
     line = Image.new("RGB", (picture.shape[1], CAPTION_HEIGHT), "white")
-    ImageDraw.Draw(line).text((8, 4), text, fill="black", font=font)
+    ImageDraw.Draw(line).text((MARGIN, 4), text, fill="black", font=font)
     return np.concatenate(
         [np.asarray(line), np.asarray(_pillow(picture).convert("RGB"))]
     )
+
+
+def with_row_names(picture: Picture, names: Sequence[str]) -> Picture:
+    """The picture with a name in black on white left of each of its equal rows."""
+    height, _, channels = picture.shape
+    row_height = height // len(names)
+    font = ImageFont.load_default(min(FONT_SIZE, row_height))
+    width = 2 * MARGIN + round(max(font.getlength(name) for name in names))
+    column = Image.new("L", (width, height), "white")
+    draw = ImageDraw.Draw(column)
+    for row, name in enumerate(names):
+        middle = (width - MARGIN, (row + 0.5) * row_height)
+        draw.text(middle, name, fill="black", font=font, anchor="rm")
+    names_column = np.asarray(column)[..., None].repeat(channels, axis=-1)
+    return np.concatenate([names_column, picture], axis=1)
 
 
 def save_png(path: str | Path, picture: Picture) -> None:

@@ -1,13 +1,16 @@
 """Recipes: small overlays on `params.yaml`, each a system worth running as a whole.
 
-    python -m ddim.recipes            list them, one line each
-    python -m ddim.recipes demo       its settings as arguments of `dvc exp run`
+    python -m ddim.recipes                       list them, one line each
+    python -m ddim.recipes demo                  its settings as arguments of DVC
+    python -m ddim.recipes ablations --on demo   commands that queue its experiments
 
-so that `dvc exp run -n demo $(python -m ddim.recipes demo)` runs one.
+so that `dvc exp run -n demo $(python -m ddim.recipes demo)` runs one. A recipe of many
+experiments holds an overlay for each under `queue`, in place of settings.
 """
 
 import argparse
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from ddim import params
 from ddim.errors import DdimError, one_plain_message
 
 FOLDER = Path("recipes")
+QUEUE = "queue"
 
 
 def names(folder: Path = FOLDER) -> dict[str, str]:
@@ -54,6 +58,19 @@ def arguments(changes: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def queue_commands(
+    experiments: Mapping[str, Any], base: Mapping[str, Any]
+) -> list[str]:
+    """A `dvc exp run --queue` command per experiment, each on the overlay `base`."""
+    return [
+        shlex.join(
+            ["dvc", "exp", "run", "--queue", "--name", name]
+            + arguments(apply(base, changes))
+        )
+        for name, changes in experiments.items()
+    ]
+
+
 def _as_override(value: Any) -> str:
     """A value in the grammar of DVC's overrides: [1,2], {ddim:{eta:1.0}}, null."""
     if isinstance(value, Mapping):
@@ -74,14 +91,23 @@ def main() -> None:
         description="List recipes, or print one's settings",
     )
     parser.add_argument("name", nargs="?", help="recipe to print")
-    name = parser.parse_args().name
-    if name is None:
+    parser.add_argument("--on", metavar="RECIPE", help="another one to start from")
+    options = parser.parse_args()
+    if options.name is None:
         for recipe, line in names().items():
             print(f"{recipe:20} {line}")
         return
-    changes = overlay(name)
-    params.validate(apply(params.read_yaml("params.yaml"), changes))
-    print(" ".join(arguments(changes)))
+    print(_printed(overlay(options.name), overlay(options.on) if options.on else {}))
+
+
+def _printed(changes: dict[str, Any], base: dict[str, Any]) -> str:
+    """Arguments or commands, after the settings they make were found to be right."""
+    settings = apply(params.read_yaml("params.yaml"), base)
+    for overlaid in changes.get(QUEUE, {"": changes}).values():
+        params.validate(apply(settings, overlaid))
+    if QUEUE in changes:
+        return "\n".join(queue_commands(changes[QUEUE], base))
+    return " ".join(arguments(apply(base, changes)))
 
 
 if __name__ == "__main__":

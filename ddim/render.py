@@ -1,53 +1,91 @@
 """Pictures of what a trained model draws."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from ddim import pictures
-from ddim.checkpoint import Trained
-from ddim.generate import Generator, Method
+from ddim import pictures, schedule_plot
+from ddim.checkpoint import Description, Trained
+from ddim.generate import Generator, Method, row_labels
 from ddim.params import RenderParams, SamplingParams
 
 SHEET_ROWS = 6
 """Images that the sheet over step counts follows, one per row."""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What the rows of a grid show: one class each, if the network knows classes."""
+
+    labels: np.ndarray | None
+    names: tuple[str, ...] = ()
+
+
 def render(
     trained: Trained,
     sampling: SamplingParams,
     settings: RenderParams,
-    paths: tuple[str, str, str],
+    paths: tuple[str, str, str, str],
 ) -> None:
-    """Write the sample grid (PNG), the animation over step counts and its sheet."""
+    """Write the sample grid, the animation over step counts and its sheet, schedules.
+
+    `paths` are those of a PNG, a GIF and two PNG files, in this order.
+    """
     generator = trained.generator(sampling.batch_size, sampling.schedule)
     way = Method.of(sampling, settings.sampler)
-    samples, animation, sheet = (Path(path) for path in paths)
+    rows = rows_of_grid(trained.description, settings)
+    samples, animation, sheet, schedules = (Path(path) for path in paths)
+    write_samples(samples, generator, way, rows, settings)
+    series = step_series(generator, way, rows, settings)
+    write_animation(animation, series, settings)
+    write_sheet(sheet, series, settings)
+    schedule_plot.write(
+        schedules, trained.description.diffusion, chosen=generator.schedule
+    )
+
+
+def rows_of_grid(description: Description, settings: RenderParams) -> Rows:
+    """The classes of the rows: those of the settings in turn, or all."""
+    if description.num_classes is None:
+        return Rows(labels=None)
+    classes = description.class_numbers(settings.classes)
+    labels = row_labels(
+        settings.rows, settings.columns, description.num_classes, classes
+    )
+    shown = labels[:: settings.columns]
+    return Rows(labels, tuple(description.class_names[label] for label in shown))
+
+
+def write_samples(
+    path: Path, generator: Generator, method: Method, rows: Rows, settings: RenderParams
+) -> None:
+    """PNG with a grid of samples; the names of classes stand left of their rows."""
     count = settings.rows * settings.columns
     images = generator.images(
-        count, settings.diffusion_steps, settings.seed, method=way
+        count,
+        settings.diffusion_steps,
+        settings.seed,
+        method=method,
+        labels=rows.labels,
     )
-    pictures.save_png(
-        samples, pictures.grid(images, settings.rows, settings.columns, settings.scale)
-    )
-    series = step_series(generator, way, count, settings.step_counts, settings.seed)
-    write_animation(animation, series, settings)
-    write_sheet(sheet, series, settings.scale)
+    picture = pictures.grid(images, settings.rows, settings.columns, settings.scale)
+    if rows.names:
+        picture = pictures.with_row_names(picture, rows.names)
+    pictures.save_png(path, picture)
 
 
 def step_series(
-    generator: Generator,
-    method: Method,
-    count: int,
-    step_counts: Sequence[int],
-    seed: int,
+    generator: Generator, method: Method, rows: Rows, settings: RenderParams
 ) -> dict[int, np.ndarray]:
     """The same noise turned into images in each number of steps, (count, h, w, c)."""
+    count = settings.rows * settings.columns
     return {
-        steps: generator.images(count, steps, seed, method=method)
-        for steps in tqdm(step_counts, desc="images over steps", unit="count")
+        steps: generator.images(
+            count, steps, settings.seed, method=method, labels=rows.labels
+        )
+        for steps in tqdm(settings.step_counts, "images over steps", unit="count")
     }
 
 
@@ -65,9 +103,15 @@ def write_animation(
     pictures.save_gif(path, frames, seconds=0.5)
 
 
-def write_sheet(path: Path, series: dict[int, np.ndarray], scale: int) -> None:
-    """PNG with a column per number of steps and a row per initial noise."""
-    rows = min(SHEET_ROWS, *(len(images) for images in series.values()))
-    cells = np.stack([images[:rows] for images in series.values()], axis=1)
+def write_sheet(
+    path: Path, series: dict[int, np.ndarray], settings: RenderParams
+) -> None:
+    """PNG with a column per number of steps and a row per initial noise.
+
+    The noises are those of the first column of the grid.
+    """
+    shown = [images[:: settings.columns][:SHEET_ROWS] for images in series.values()]
+    rows = len(shown[0])
+    cells = np.stack(shown, axis=1)
     cells = cells.reshape(rows * len(series), *cells.shape[2:])
-    pictures.save_png(path, pictures.grid(cells, rows, len(series), scale))
+    pictures.save_png(path, pictures.grid(cells, rows, len(series), settings.scale))

@@ -4,7 +4,12 @@ from ddim import params, runtime
 from ddim.errors import one_plain_message
 
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling"}
-PICTURES = ("renders/samples.png", "renders/steps.gif", "renders/steps.png")
+PICTURES = (
+    "renders/samples.png",
+    "renders/steps.gif",
+    "renders/steps.png",
+    "renders/schedules.png",
+)
 
 
 def main() -> None:

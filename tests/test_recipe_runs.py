@@ -42,6 +42,8 @@ def toy(name: str) -> dict:
     ("name", "mode", "rows"),
     [
         ("keras", "RGB", [("ddim", 1.0)]),
+        ("textbook", "RGB", [("ddim", 1.0)]),
+        ("clear-diffusion", "RGB", [("ddim", 1.0)]),
         ("ddpm-lesson", "L", [("ddim", 1.0), ("ddpm", 1.0)]),
         ("digits-conditional", "L", [("ddim", 1.0), ("ddim", 3.0), ("ddim", 7.5)]),
     ],
