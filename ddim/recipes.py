@@ -62,11 +62,9 @@ def queue_commands(
     experiments: Mapping[str, Any], base: Mapping[str, Any]
 ) -> list[str]:
     """A `dvc exp run --queue` command per experiment, each on the overlay `base`."""
+    command = ["dvc", "exp", "run", "--queue", "--name"]
     return [
-        shlex.join(
-            ["dvc", "exp", "run", "--queue", "--name", name]
-            + arguments(apply(base, changes))
-        )
+        shlex.join([*command, name, *arguments(apply(base, changes))])
         for name, changes in experiments.items()
     ]
 

@@ -48,12 +48,12 @@ def render(
 
 def rows_of_grid(description: Description, settings: RenderParams) -> Rows:
     """The classes of the rows: those of the settings in turn, or all."""
-    if description.num_classes is None:
-        return Rows(labels=None)
     classes = description.class_numbers(settings.classes)
     labels = row_labels(
         settings.rows, settings.columns, description.num_classes, classes
     )
+    if labels is None:
+        return Rows(labels)
     shown = labels[:: settings.columns]
     return Rows(labels, tuple(description.class_names[label] for label in shown))
 
