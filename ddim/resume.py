@@ -2,7 +2,8 @@
 
 DVC deletes a stage's outputs before it runs again, so what training needs to go on lies
 in `.resume/<key>` of the project's folder; the key stands for everything the result
-depends on. The folder goes when training has finished.
+depends on. The folder goes when DVC has taken over what training left, which the next
+stage knows: until then a kill would cost the whole training.
 """
 
 import hashlib
@@ -19,11 +20,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ddim.errors import DdimError
-from ddim.files import atomic
+from ddim.files import atomic, sha256
 from ddim.params import resolve
 
 STATE = "state.npz"
 RUN_ID = "run_id"
+FINISHED = "finished"
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
@@ -101,6 +103,20 @@ def write_run_id(path: Path, run_id: str | None) -> None:
             temporary.write_text(run_id, encoding="utf-8")
 
 
+def finish(path: Path, weights: Path) -> None:
+    """Note that the training has left these weights."""
+    with atomic(path / FINISHED) as temporary:
+        temporary.write_text(sha256(weights), encoding="utf-8")
+
+
+def discard_finished(weights: Path) -> None:
+    """Forget the training that has left these weights."""
+    digest = sha256(weights)
+    for note in resolve(".resume").glob(f"*/{FINISHED}"):
+        if note.read_text(encoding="utf-8") == digest:
+            discard(note.parent)
+
+
 def discard(path: Path) -> None:
-    """Forget an unfinished training."""
+    """Forget a training."""
     shutil.rmtree(path, ignore_errors=True)

@@ -11,8 +11,9 @@ SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "evaluat
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.evaluate.seed)
-    from ddim import checkpoint, evaluation, history, tracking
+    from ddim import checkpoint, evaluation, history, resume, tracking
 
+    resume.discard_finished(Path("checkpoints/model.weights.h5"))
     table, summary = evaluation.evaluate(
         checkpoint.load("checkpoints"),
         sampling=settings.sampling,

@@ -32,7 +32,7 @@ def main() -> None:
         training.train(description, settings.train, settings.kid, work, run)
         run.set_checkpoint(Path("checkpoints/model.weights.h5"))
         run.log_artifact("metrics/history.csv", "metrics")
-    resume.discard(work)
+        resume.finish(work, Path("checkpoints/model.weights.h5"))
 
 
 if __name__ == "__main__":

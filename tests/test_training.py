@@ -111,6 +111,25 @@ def test_a_damaged_state_is_not_taken_for_a_whole_one(settings, paths, capsys):
     assert files(again) == files(whole)
 
 
+def test_a_finished_training_is_not_repeated_until_it_is_taken_over(
+    settings, paths, monkeypatch
+):
+    """DVC may be killed before it has noted the outputs, and asks for them again."""
+    first, work = run(settings, paths, name="first")
+    weights = first.checkpoint / checkpoint.WEIGHTS
+    resume.finish(work, weights)
+    with monkeypatch.context() as patch:
+        patch.setattr(callbacks.SeedEpochs, "on_epoch_begin", None)
+        again, _ = run(settings, paths, name="again")
+    assert files(again) == files(first)
+    other = work.with_name("other")
+    other.mkdir()
+    (other / resume.FINISHED).write_text("of other weights")
+    resume.discard_finished(weights)
+    assert not work.exists()
+    assert other.exists()
+
+
 def test_the_same_training_does_not_run_twice_at_once(tmp_path):
     def twice():
         with resume.alone(tmp_path / "key"), resume.alone(tmp_path / "key"):

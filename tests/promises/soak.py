@@ -19,17 +19,19 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
 
-from ddim import params, resume
 from tests.promises import clones
 
 DEFAULTS = ("train.epochs=5", "train.repetitions=12", "data.images=600")
 """Changes to the recipe: stages long enough to be killed in the middle of their work."""
 STARTED = re.compile(r"Running stage '(\w+)'")
 EPOCH = re.compile(r"Epoch (\d+)/")
+STRUCK = [stage for stage in clones.STAGES for _ in range(3 if stage == "train" else 1)]
+"""Once each, but training, where most is to be lost, three times."""
 
 
 class BrokenPromiseError(Exception):
@@ -128,12 +130,14 @@ def strike(folder: Path, stage: str, delay: float, how: str) -> tuple[Run, bool]
     return run, hit
 
 
-def check_loss(before: Run, after: Run) -> None:
-    """Training goes on no earlier than the epoch that was interrupted."""
-    if before.epochs() and after.epochs() and after.epochs()[0] < before.epochs()[-1]:
-        raise BrokenPromiseError(
-            f"killed in epoch {before.epochs()[-1]}, went on in {after.epochs()[0]}"
-        )
+def check_loss(runs: Sequence[Run]) -> None:
+    """Training goes on no earlier than in the epoch that was interrupted."""
+    epochs = [run.epochs() for run in runs if run.epochs()]
+    for before, after in pairwise(epochs):
+        if after[0] < before[-1]:
+            raise BrokenPromiseError(
+                f"struck in epoch {before[-1]}, back to {after[0]}"
+            )
 
 
 def check_result(folder: Path, expected: dict[str, str], epochs: int) -> None:
@@ -157,12 +161,22 @@ def logged_epochs(folder: Path) -> list[list[int]]:
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiments = [one.experiment_id for one in client.search_experiments()]
     return [
-        [metric.step for metric in client.get_metric_history(run.info.run_id, "val_kid")]
+        [
+            metric.step
+            for metric in client.get_metric_history(run.info.run_id, "val_kid")
+        ]
         for run in client.search_runs(experiments)
     ]
 
 
-def soak(scratch: Path, kills: int, recipe: str, changes: Sequence[str], seed: int):
+def soak(
+    scratch: Path,
+    kills: int,
+    recipe: str,
+    changes: Sequence[str],
+    ways: Sequence[str],
+    seed: int,
+):
     """Strike `kills` times; returns how often by stage and way."""
     settings = clones.settings_of(recipe, changes)
     epochs = settings["train"]["epochs"]
@@ -178,40 +192,45 @@ def soak(scratch: Path, kills: int, recipe: str, changes: Sequence[str], seed: i
     while struck.total() < kills:
         turn += 1
         folder = clones.clone(scratch / f"struck-{turn}", settings)
-        for stage in clones.STAGES:
-            # Training is where most is to be lost.
-            for _ in range(3 if stage == "train" else 1):
-                if struck.total() < kills:
-                    struck += strike_once(folder, stage, durations, dice)
-        last = Run(folder)
-        if last.finish():
-            raise BrokenPromiseError(f"it does not go on:\n{last.text}")
+        runs = []
+        for stage in STRUCK:
+            if struck.total() == kills:
+                break
+            run, hit, how = strike_somewhere(folder, stage, durations, ways, dice)
+            runs.append(run)
+            struck[stage, how] += hit
+        runs.append(Run(folder))
+        if runs[-1].finish():
+            raise BrokenPromiseError(f"it does not go on:\n{runs[-1].text}")
+        check_loss(runs)
         check_result(folder, expected, epochs)
         print(f"  whole again, same bytes ({struck.total()} of {kills})", flush=True)
     return struck
 
 
-def strike_once(
-    folder: Path, stage: str, durations: dict[str, float], dice: random.Random
-) -> collections.Counter:
+def strike_somewhere(
+    folder: Path,
+    stage: str,
+    durations: dict[str, float],
+    ways: Sequence[str],
+    dice: random.Random,
+) -> tuple[Run, bool, str]:
+    """Strike at a random moment of a stage in a random way."""
     delay = dice.uniform(0, durations[stage])
-    how = dice.choice(list(STRIKES))
+    how = dice.choice(ways)
     run, hit = strike(folder, stage, delay, how)
     place = f"{how}, {delay:.2f} s into {stage}, epochs {run.epochs()}"
     print(f"  {place}" if hit else f"  missed: {stage}", flush=True)
-    told(run, how) if hit else None
-    return collections.Counter({(stage, how): int(hit)})
-
-
-def told(run: Run, how: str) -> None:
-    if "Traceback" in run.text and "SIGKILL" not in how:
+    if hit and "Traceback" in run.text and "SIGKILL" not in how:
         raise BrokenPromiseError(f"{how} ended in a traceback:\n{run.text}")
+    return run, hit, how
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--kills", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--ways", nargs="+", choices=STRIKES, default=list(STRIKES))
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument(
         "-S", dest="changes", action="append", default=[], metavar="KEY=VALUE"
@@ -221,7 +240,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ddim-") as scratch:
         try:
             struck = soak(
-                Path(scratch), options.kills, options.recipe, changes, options.seed
+                Path(scratch),
+                options.kills,
+                options.recipe,
+                changes,
+                options.ways,
+                options.seed,
             )
         except BrokenPromiseError as broken:
             sys.exit(f"error: {broken}")
