@@ -1,1 +1,1 @@
-"""Commands that check what the README promises, too slow for the tests: make verify, make soak."""
+"""Checks of what the README promises, too slow for the tests."""

@@ -27,7 +27,8 @@ import psutil
 from tests.promises import clones
 
 DEFAULTS = ("train.epochs=5", "train.repetitions=12", "data.images=600")
-"""Changes to the recipe: stages long enough to be killed in the middle of their work."""
+"""Changes to the recipe: stages long enough to be struck in the middle of their work.
+"""
 STARTED = re.compile(r"Running stage '(\w+)'")
 EPOCH = re.compile(r"Epoch (\d+)/")
 STRUCK = [stage for stage in clones.STAGES for _ in range(3 if stage == "train" else 1)]
@@ -220,7 +221,7 @@ def strike_somewhere(
     how = dice.choice(ways)
     run, hit = strike(folder, stage, delay, how)
     place = f"{how}, {delay:.2f} s into {stage}, epochs {run.epochs()}"
-    print(f"  {place}" if hit else f"  missed: {stage}", flush=True)
+    print(f"  {place}" if hit else f"  missed: {stage}\n{run.text[-800:]}", flush=True)
     if hit and "Traceback" in run.text and "SIGKILL" not in how:
         raise BrokenPromiseError(f"{how} ended in a traceback:\n{run.text}")
     return run, hit, how
