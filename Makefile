@@ -1,10 +1,13 @@
-# make demo | test | repro | ui | lint: each sets up .venv first, from pinned requirements.
+# make demo | test | repro | ui | lint | verify | soak: each sets up .venv first, from
+# pinned requirements.
 
 PYTHON := $(shell for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$p && break; done)
 HARDWARE ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
 RECIPE ?= demo
+verify: RECIPE = tiny
+KILLS ?= 32
 PORT ?= 5000
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -13,7 +16,7 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
 	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
 
-.PHONY: help demo test repro ui lint setup requirements
+.PHONY: help demo test repro ui lint verify soak setup requirements
 
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
@@ -21,6 +24,8 @@ help:
 	@echo "make repro   the whole pipeline as params.yaml says (real flowers; wants a GPU)"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
 	@echo "make lint    linter and type checker"
+	@echo "make verify  two clean clones give the same bytes (RECIPE=tiny)"
+	@echo "make soak    kill the pipeline $(KILLS) times; nothing is lost"
 
 setup: .venv/$(HARDWARE).txt
 
@@ -54,6 +59,12 @@ lint: setup .venv/test.txt
 	ruff check .
 	ruff format --check .
 	mypy
+
+verify: setup
+	python -m tests.promises.verify --recipe $(RECIPE)
+
+soak: setup
+	python -m tests.promises.soak --kills $(KILLS)
 
 ui: setup
 	python -m ddim.tracking ui --port $(PORT)

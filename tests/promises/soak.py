@@ -26,7 +26,7 @@ import psutil
 
 from tests.promises import clones
 
-DEFAULTS = ("train.epochs=5", "train.repetitions=12", "data.images=600")
+DEFAULTS = ("train.epochs=6", "train.repetitions=4", "data.images=600")
 """Changes to the recipe: stages long enough to be struck in the middle of their work.
 """
 STARTED = re.compile(r"Running stage '(\w+)'")
@@ -78,6 +78,11 @@ class Run:
         found = STARTED.findall(self.text)
         return found[-1] if found else None
 
+    def reached(self, stage: str) -> bool:
+        """Whether this stage or a later one has started: it may be done already."""
+        order = clones.STAGES.index
+        return self.stage() is not None and order(self.stage()) >= order(stage)
+
     def epochs(self) -> list[int]:
         """Epochs that training announced, in order."""
         return [int(number) for number in EPOCH.findall(self.text)]
@@ -114,9 +119,12 @@ STRIKES = {
 
 
 def strike(folder: Path, stage: str, delay: float, how: str) -> tuple[Run, bool]:
-    """Start the pipeline, strike `delay` seconds into `stage`; whether it was hit."""
+    """Start the pipeline, strike `delay` seconds into `stage`; whether it was hit.
+
+    Where that stage is done already, into the one that comes instead.
+    """
     run = Run(folder)
-    while run.process.poll() is None and run.stage() != stage:
+    while run.process.poll() is None and not run.reached(stage):
         time.sleep(0.02)
     deadline = time.monotonic() + delay
     while run.process.poll() is None and time.monotonic() < deadline:
@@ -199,7 +207,7 @@ def soak(
                 break
             run, hit, how = strike_somewhere(folder, stage, durations, ways, dice)
             runs.append(run)
-            struck[stage, how] += hit
+            struck[run.stage(), how] += hit
         runs.append(Run(folder))
         if runs[-1].finish():
             raise BrokenPromiseError(f"it does not go on:\n{runs[-1].text}")
@@ -220,8 +228,9 @@ def strike_somewhere(
     delay = dice.uniform(0, durations[stage])
     how = dice.choice(ways)
     run, hit = strike(folder, stage, delay, how)
-    place = f"{how}, {delay:.2f} s into {stage}, epochs {run.epochs()}"
-    print(f"  {place}" if hit else f"  missed: {stage}\n{run.text[-800:]}", flush=True)
+    place = f"{how}, {delay:.2f} s after {stage} began: in {run.stage()}"
+    epochs = f", epochs {run.epochs()}" if run.epochs() else ""
+    print(f"  {place}{epochs}" if hit else f"  too late for {stage}", flush=True)
     if hit and "Traceback" in run.text and "SIGKILL" not in how:
         raise BrokenPromiseError(f"{how} ended in a traceback:\n{run.text}")
     return run, hit, how
