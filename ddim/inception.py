@@ -1,6 +1,7 @@
 """InceptionV3 features of images, on which KID is measured (arXiv 1801.01401)."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ RANDOM_SEED = 12345
 """Of the random weights: the same in every run, so that figures can be compared."""
 
 CALIBRATION_PICTURES = 128
+CALIBRATION_BATCHES = 4
 
 Encoder = Callable[[np.ndarray], np.ndarray]
 """Images (n, h, w, c), uint8 or floats in [0, 1], to features (n, dims), float32."""
@@ -64,7 +66,7 @@ def encoder(model: keras.Model, batch_size: int) -> Encoder:
 
 def conditions(weights: str, layer: str, image_size: int) -> dict[str, Any]:
     """What a KID figure has to be reported with, and is comparable under only."""
-    named = weights in ("imagenet", "random")
+    named = weights in WEIGHTS
     digest = None if named else sha256(resolve(weights))[:16]
     return {
         "encoder": "InceptionV3",
@@ -85,10 +87,10 @@ def _encode_batch(infer: Callable, images: np.ndarray, batch_size: int) -> np.nd
 
 def _inception(weights: str, image_size: int) -> keras.Model:
     shape = (image_size, image_size, 3)
-    if weights == "random":
-        return _with_random_weights(_inception_v3(None, shape))
-    if weights == "imagenet":
-        return _imagenet(shape)
+    return WEIGHTS.get(weights, partial(_from_file, weights))(shape)
+
+
+def _from_file(weights: str, shape: tuple[int, int, int]) -> keras.Model:
     try:
         return _inception_v3(str(resolve(weights)), shape)
     except (OSError, ValueError, KeyError) as error:
@@ -116,12 +118,13 @@ def _inception_v3(weights: str | None, shape: tuple[int, int, int]) -> keras.Mod
     )
 
 
-def _with_random_weights(model: keras.Model) -> keras.Model:
+def _random(shape: tuple[int, int, int]) -> keras.Model:
     """He-normal kernels (arXiv 1502.01852), batch statistics of drawn flowers.
 
     With neutral statistics the features of all images would point in about the same
     direction after so many layers, and KID would measure next to nothing.
     """
+    model = _inception_v3(None, shape)
     generator = np.random.default_rng(RANDOM_SEED)
     for variable in model.weights:
         if variable.name == "kernel":
@@ -130,11 +133,21 @@ def _with_random_weights(model: keras.Model) -> keras.Model:
         else:
             values = np.full(variable.shape, variable.name == "moving_variance")
         variable.assign(values.astype(np.float32))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # take over the statistics of one batch as they are
-    model(_drawn_flowers(model.input_shape[1]), training=True)
+    normalizations = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    pictures = _drawn_flowers(model.input_shape[1])
+    for number, batch in enumerate(np.split(pictures, CALIBRATION_BATCHES)):
+        for layer in normalizations:
+            layer.momentum = number / (number + 1)  # the mean over all batches
+        model(batch, training=True)
     return model
+
+
+WEIGHTS = {"imagenet": _imagenet, "random": _random}
+"""By name; any other name is the path of a weights file."""
 
 
 def _drawn_flowers(size: int) -> np.ndarray:

@@ -65,12 +65,7 @@ def test_grey_images_are_repeated_to_three_channels(model):
 
 
 def test_saved_weights_give_the_same_features(model, tmp_path):
-    import keras
-
-    source = keras.applications.InceptionV3(
-        include_top=False, weights=None, input_shape=(75, 75, 3)
-    )
-    inception._with_random_weights(source)
+    source = inception.WEIGHTS["random"]((75, 75, 3))
     path = tmp_path / "inception.weights.h5"
     source.save_weights(path)
     loaded = inception.build(str(path), "mixed0", 75, 3)

@@ -207,7 +207,8 @@ def soak(
                 break
             run, hit, how = strike_somewhere(folder, stage, durations, ways, dice)
             runs.append(run)
-            struck[run.stage(), how] += hit
+            if hit:
+                struck[run.stage(), how] += 1
         runs.append(Run(folder))
         if runs[-1].finish():
             raise BrokenPromiseError(f"it does not go on:\n{runs[-1].text}")
@@ -260,8 +261,7 @@ def main() -> None:
         except BrokenPromiseError as broken:
             sys.exit(f"error: {broken}")
     for (stage, how), times in sorted(struck.items()):
-        if times:
-            print(f"{stage:10} {how:22} {times}")
+        print(f"{stage:10} {how:22} {times}")
     print(f"{struck.total()} kills, nothing lost")
 
 
