@@ -5,6 +5,7 @@ FOLDER/validation.npy    FOLDER/validation_labels.npy
 FOLDER/dataset.json      source, sizes, splits, classes, digest
 """
 
+import mmap
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,18 @@ KEYS = frozenset((*PARTS, "image_size", "channels", "classes", "sha256"))
 
 
 def load(
-    folder: Path, part: str, *, mmap: bool = True
+    folder: Path, part: str, *, mapped: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W, C) uint8 and labels (N,) int32 of `train` or `validation`.
 
-    Label -1 marks an image whose class the source does not tell. With `mmap` the
+    Label -1 marks an image whose class the source does not tell. With `mapped` the
     images stay on disk until used. Raises `DdimError` for missing or foreign files.
     """
     if part not in PARTS:
         raise ValueError(f"Expected one of {PARTS}. Received: {part!r}")
     count = dataset(folder)[part]
-    images = _read(folder / f"{part}.npy", np.uint8, 4, mmap=mmap)
-    labels = _read(folder / f"{part}_labels.npy", np.int32, 1, mmap=False)
+    images = _read(folder / f"{part}.npy", np.uint8, 4, mapped=mapped)
+    labels = _read(folder / f"{part}_labels.npy", np.int32, 1, mapped=False)
     if not len(images) == len(labels) == count:
         raise DdimError(
             f"{folder}: expected {count} {part} images, as {DATASET} says; received "
@@ -54,9 +55,20 @@ def dataset(folder: Path) -> dict[str, Any]:
     return metadata
 
 
-def _read(path: Path, dtype: type, ndim: int, *, mmap: bool) -> np.ndarray:
+def release(images: np.ndarray) -> None:
+    """Give back the memory that reading mapped images has filled.
+
+    They stay in the system's file cache, so reading them again costs little. Does
+    nothing for arrays in memory, and on systems without `madvise`.
+    """
+    mapping = getattr(images, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def _read(path: Path, dtype: type, ndim: int, *, mapped: bool) -> np.ndarray:
     try:
-        mapped = npy.open_memmap(path, mode="r")
+        array = npy.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise DdimError(f"{path}: not there; the stage prepare makes it") from None
     except (ValueError, OSError, EOFError) as error:
@@ -64,9 +76,9 @@ def _read(path: Path, dtype: type, ndim: int, *, mmap: bool) -> np.ndarray:
             f"{path}: expected a whole .npy file from the stage prepare; "
             f"received {error}"
         ) from None
-    if mapped.dtype != dtype or mapped.ndim != ndim:
+    if array.dtype != dtype or array.ndim != ndim:
         raise DdimError(
             f"{path}: expected a {np.dtype(dtype)} array of {ndim} dimensions; "
-            f"received {mapped.dtype} {mapped.shape}"
+            f"received {array.dtype} {array.shape}"
         )
-    return mapped if mmap else np.array(mapped)
+    return array if mapped else np.array(array)
