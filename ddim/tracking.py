@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -52,7 +53,7 @@ class Run:
     """A run in the store; if not enabled, or once it failed, every method does nothing.
 
     As a context manager it ends the run that training started: FINISHED, KILLED on
-    Ctrl-C, FAILED on another exception.
+    Ctrl-C and SIGTERM, FAILED on another exception.
     """
 
     def __init__(self, enabled: bool) -> None:
@@ -68,8 +69,9 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._ends:
-            failed = "KILLED" if kind is KeyboardInterrupt else "FAILED"
+        if self._ends and self.run_id:
+            stopped = kind and issubclass(kind, KeyboardInterrupt)
+            failed = "KILLED" if stopped else "FAILED"
             self._end(failed if kind else "FINISHED")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -110,6 +112,7 @@ class Run:
         settings: Settings,
         tags: Mapping[str, str],
         run_id: str | None,
+        remember: Callable[[str], None],
     ) -> None:
         self._client, experiment_id = mlflow_store.connect(experiment)
         self._ends = True
@@ -118,6 +121,7 @@ class Run:
             self._client.update_run(run_id, "RUNNING")
         else:
             self._create(experiment_id, settings, tags)
+        remember(self._stored.info.run_id)
         self._log_parameters(settings)
 
     @_never_stops_a_stage
@@ -200,17 +204,22 @@ def start(
     enabled: bool = True,
     tags: Mapping[str, str] | None = None,
     run_id: str | None = None,
+    remember: Callable[[str], None] = lambda run_id: None,
     history: Points | None = None,
 ) -> Run:
     """The run of a training: a new one, or the one of `run_id` where it goes on.
 
-    `settings` become parameters. `history`, the epochs trained before, fills what the
-    run lacks of them: all of them if it has been deleted meanwhile. Never raises for a
-    failing store, and imports no MLflow unless `enabled`.
+    `settings` become parameters. `remember` is told the run's identifier as soon as
+    there is one. `history`, the epochs trained before, fills what the run lacks of
+    them: all of them if it has been deleted meanwhile. Never raises for a failing
+    store, and imports no MLflow unless `enabled`.
     """
     run = Run(enabled)
-    run._start(experiment, settings, tags or {}, run_id)
-    run.log_points(history or {})
+    with ExitStack() as on_error:
+        on_error.push(run)
+        run._start(experiment, settings, tags or {}, run_id, remember)
+        run.log_points(history or {})
+        on_error.pop_all()
     return run
 
 
