@@ -4,7 +4,6 @@
 diffusion settings, the image shape, the normalizer and the class names.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import keras
 from ddim import generate, schedules, unet
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
-from ddim.files import atomic, read_json, sha256, write_json
+from ddim.files import copy, read_json, sha256, write_json
 from ddim.params import DiffusionParams, NetworkParams, validate_section
 
 WEIGHTS = "model.weights.h5"
@@ -72,8 +71,7 @@ def build_network(description: Description) -> keras.Model:
 
 def save(folder: str | Path, weights: str | Path, description: Description) -> None:
     """Put a weights file and its description into `folder`."""
-    with atomic(Path(folder) / WEIGHTS) as temporary:
-        shutil.copyfile(weights, temporary)
+    copy(weights, Path(folder) / WEIGHTS)
     write_json(Path(folder) / DESCRIPTION, to_json(description))
 
 

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,22 +14,48 @@ from ddim.errors import DdimError
 
 
 @contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Tell a refused or failed write as a `DdimError` with the path and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise DdimError(
+            f"{path}: expected to write it; received {_reason(error)}; the same "
+            "command goes on once that is mended"
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    """Such as: No space left on device. HDF5 hides its number in a long text."""
+    hidden = re.search(r"errno = (\d+)", str(error))
+    told = os.strerror(int(hidden[1])) if hidden else error.strerror
+    return told or str(error).strip().split("\n")[0]
+
+
+@contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path to write to, which takes the place of `path` when all went well.
 
     The suffix is kept, since Keras and Pillow choose the format by it. Missing folders
-    are made.
+    are made. Raises `DdimError` if the disk is full or refuses.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def copy(source: str | Path, path: str | Path) -> None:
+    """Copy a file, or leave what was there."""
+    with atomic(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def write_json(path: str | Path, value: Any) -> None:
