@@ -10,10 +10,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ddim import history, pictures, resume
+from ddim import checkpoint, history, pictures, resume
 from ddim.data.batches import Batches
 from ddim.errors import DdimError
-from ddim.files import atomic
 from ddim.generate import Generator
 from ddim.inception import Encoder
 from ddim.kid import kid, kid_batches
@@ -138,8 +137,7 @@ class KeepBest(keras.callbacks.Callback):
             )
         if logs["val_kid"] < self.best:
             self.best, self.epoch = logs["val_kid"], epoch + 1
-            with atomic(self.path) as temporary:
-                self.model.ema_network.save_weights(temporary)
+            checkpoint.save_weights(self.model.ema_network, self.path)
 
     def forget_others(self) -> None:
         """Delete the weights of epochs that are not the best any more."""

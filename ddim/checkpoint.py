@@ -13,11 +13,13 @@ import keras
 from ddim import generate, schedules, unet
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
-from ddim.files import copy, read_json, sha256, write_json
+from ddim.files import atomic, copy, fill, read_json, sha256, write_json
 from ddim.params import DiffusionParams, NetworkParams, validate_section
 
 WEIGHTS = "model.weights.h5"
 DESCRIPTION = "model.json"
+OVERHEAD = 4096
+"""Bytes in a weights file around each variable, at most."""
 FORMAT = 1
 """Of `model.json`; a change that older code cannot read makes it 2."""
 
@@ -73,6 +75,17 @@ def save(folder: str | Path, weights: str | Path, description: Description) -> N
     """Put a weights file and its description into `folder`."""
     copy(weights, Path(folder) / WEIGHTS)
     write_json(Path(folder) / DESCRIPTION, to_json(description))
+
+
+def save_weights(network: keras.Model, path: str | Path) -> None:
+    """Write a weights file. Raises `DdimError` if the disk is full or refuses.
+
+    HDF5 crashes the whole process where a write fails, so the room is tried beforehand.
+    """
+    room = 4 * network.count_params() + OVERHEAD * (len(network.weights) + 1)
+    with atomic(path) as temporary:
+        fill(temporary, room)
+        network.save_weights(temporary)
 
 
 def load(folder: str | Path) -> Trained:

@@ -1,9 +1,11 @@
 """The one kind of error a user is meant to read, and how a program ends with it."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from ddim import stopping
 
@@ -29,9 +31,11 @@ def one_plain_message() -> Iterator[None]:
         _end(f"{Path(sys.argv[0]).stem}: {stop}", 128 + stop.number)
 
 
-def _end(message: str, code: int) -> None:
-    stopping.ignore()
+def _end(message: str, code: int) -> NoReturn:
+    """Leave at once: TensorFlow's threads, stopped in the middle, may abort an exit."""
     if sys.stdout.isatty():
-        print(flush=True)  # a progress bar may have left its line unfinished
-    print(message, file=sys.stderr, flush=True)
-    sys.exit(code)
+        print()  # a progress bar may have left its line unfinished
+    print(message, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -65,21 +65,6 @@ def evaluate(
     return table, _summary(table, conditions, settings, sampling, images)
 
 
-def points(table: pd.DataFrame, summary: dict[str, Any]) -> dict[int, dict]:
-    """The table as curves over steps, one per figure, sampler and guidance scale."""
-    curves: dict[int, dict[str, float]] = {0: _scalars(summary)}
-    for row in table.to_dict("records"):
-        guided = f"_guidance_{row['guidance_scale']:g}" * (row["guidance_scale"] != 1)
-        for figure in ("kid", "kid_subsets_std", "kid_batches"):
-            curve = f"{figure} by diffusion steps/{row['sampler']}{guided}"
-            curves.setdefault(row["steps"], {})[curve] = row[figure]
-    return curves
-
-
-def _scalars(summary: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in summary.items() if isinstance(value, float)}
-
-
 def write(
     table: pd.DataFrame, summary: dict[str, Any], table_path: Path, summary_path: Path
 ) -> None:

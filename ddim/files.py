@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ddim.errors import DdimError
+
+MEBIBYTE = 1 << 20
 
 
 @contextmanager
@@ -26,10 +27,8 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def _reason(error: OSError) -> str:
-    """Such as: No space left on device. HDF5 hides its number in a long text."""
-    hidden = re.search(r"errno = (\d+)", str(error))
-    told = os.strerror(int(hidden[1])) if hidden else error.strerror
-    return told or str(error).strip().split("\n")[0]
+    """Such as: No space left on device."""
+    return error.strerror or str(error).strip().split("\n")[0]
 
 
 @contextmanager
@@ -56,6 +55,15 @@ def copy(source: str | Path, path: str | Path) -> None:
     """Copy a file, or leave what was there."""
     with atomic(path) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def fill(path: Path, size: int) -> None:
+    """Write `size` bytes, to see whether there is room for them."""
+    with path.open("wb") as file:
+        for start in range(0, size, MEBIBYTE):
+            file.write(bytes(min(MEBIBYTE, size - start)))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -10,7 +10,7 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 """The signals that stop a program, as its user knows them."""
 
 SWALLOWING = frozenset({"__del__", "_xla_gc_callback"})
-"""Functions out of which Python lets no exception; JAX has a garbage collector's one."""
+"""Functions whose exceptions Python drops; JAX gives one to the garbage collector."""
 
 RETRY_SECONDS = 0.1
 QUIET_SECONDS = 10.0
