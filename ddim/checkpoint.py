@@ -74,7 +74,8 @@ def build_network(description: Description) -> keras.Model:
 def save(folder: str | Path, weights: str | Path, description: Description) -> None:
     """Put a weights file and its description into `folder`."""
     copy(weights, Path(folder) / WEIGHTS)
-    write_json(Path(folder) / DESCRIPTION, to_json(description))
+    told = to_json(description) | {"weights_sha256": sha256(weights)}
+    write_json(Path(folder) / DESCRIPTION, told)
 
 
 def save_weights(network: keras.Model, path: str | Path) -> None:
@@ -90,15 +91,17 @@ def save_weights(network: keras.Model, path: str | Path) -> None:
 
 def load(folder: str | Path) -> Trained:
     """Rebuild a trained network. Raises `DdimError` on missing or foreign files."""
-    description = _from_json(
-        read_json(Path(folder) / DESCRIPTION, made_by="train"), folder
-    )
+    told = read_json(Path(folder) / DESCRIPTION, made_by="train")
+    description = _from_json(told, folder)
     weights = Path(folder) / WEIGHTS
     if not weights.is_file():
         raise DdimError(f"{weights}: not there; the stage train makes it")
+    digest = sha256(weights)
+    if digest != told.get("weights_sha256"):
+        raise _foreign(weights, "its SHA-256 is another")
     network = build_network(description)
     load_weights(network, weights)
-    return Trained(network, description, sha256(weights))
+    return Trained(network, description, digest)
 
 
 def load_weights(network: keras.Model, path: str | Path) -> None:
@@ -107,10 +110,14 @@ def load_weights(network: keras.Model, path: str | Path) -> None:
         network.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0][:300]
-        raise DdimError(
-            f"{path}: expected weights of the network that {DESCRIPTION} describes; "
-            f"received a file that does not load: {reason}"
-        ) from None
+        raise _foreign(path, reason) from None
+
+
+def _foreign(path: str | Path, reason: str) -> DdimError:
+    return DdimError(
+        f"{path}: expected weights of the network that {DESCRIPTION} describes; "
+        f"received a file that does not load: {reason}; the stage train makes both"
+    )
 
 
 def to_json(description: Description) -> dict[str, Any]:
@@ -133,7 +140,8 @@ def _from_json(told: Any, folder: str | Path) -> Description:
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise DdimError(
             f"{Path(folder) / DESCRIPTION}: expected a model of format {FORMAT}; "
-            f"received {told.get('format') if isinstance(told, dict) else told!r}"
+            f"received {told.get('format') if isinstance(told, dict) else told!r}; "
+            "the stage train makes it again"
         )
     try:
         return Description(
@@ -149,5 +157,5 @@ def _from_json(told: Any, folder: str | Path) -> Description:
     except (KeyError, TypeError) as error:
         raise DdimError(
             f"{Path(folder) / DESCRIPTION}: expected a model's description; "
-            f"received one without {error}"
+            f"received one without {error}; the stage train makes it again"
         ) from None

@@ -33,7 +33,8 @@ def evaluate(
     The rows hold the pooled KID, its mean and standard deviation over subsets, the
     reference-compatible batch mean and the network evaluations it took.
     """
-    real, conditions = reference.load(reference_folder, kid_params)
+    data_digest = trained.description.data_digest
+    real, conditions = reference.load(reference_folder, kid_params, data_digest)
     generator = trained.generator(sampling.batch_size, sampling.schedule)
     channels = generator.shape[-1]
     model = inception.build(

@@ -55,11 +55,17 @@ def describe(
     """The model that these settings and the prepared data make."""
     dataset = crops.dataset(paths.crops)
     size, channels = dataset["image_size"], dataset["channels"]
+    scales = normalizer.load(paths.normalizer)
+    if len(scales.mean) != channels:
+        raise DdimError(
+            f"{paths.normalizer}: expected {channels} channels, as the crops have; "
+            f"received {len(scales.mean)}; run the stage normalize again"
+        )
     return checkpoint.Description(
         network=network,
         diffusion=diffusion,
         image_shape=(size, size, channels),
-        normalizer=normalizer.load(paths.normalizer),
+        normalizer=scales,
         class_names=tuple(dataset["classes"]),
         data_digest=dataset["sha256"],
     )
@@ -184,11 +190,18 @@ def work_folder(
         description=checkpoint.to_json(description),
         train=train.model_dump(),
         kid=kid.model_dump(),
-        features=files.sha256(paths.reference / reference.FEATURES),
+        features=_features_digest(paths),
         runtime=runtime_params.model_dump(),
         code=resume.code(),
         versions=provenance.versions(),
     )
+
+
+def _features_digest(paths: Paths) -> str:
+    features = paths.reference / reference.FEATURES
+    if not features.is_file():
+        raise DdimError(f"{features}: not there; the stage reference makes it")
+    return files.sha256(features)
 
 
 def _batches(
@@ -238,7 +251,8 @@ def _generator(
 def _val_kid(
     generator: generate.Generator, train: TrainParams, kid: KidParams, paths: Paths
 ) -> callbacks.ValKid:
-    features, _ = reference.load(paths.reference, kid)
+    data_digest = crops.dataset(paths.crops)["sha256"]
+    features, _ = reference.load(paths.reference, kid, data_digest)
     encoder = inception.encoder(
         inception.build(kid.weights, kid.layer, kid.image_size, generator.shape[-1]),
         kid.batch_size,
