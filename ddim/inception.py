@@ -112,7 +112,7 @@ def _imagenet(shape: tuple[int, int, int]) -> keras.Model:
         raise DdimError(
             "kid.weights: expected to download the ImageNet weights; received "
             f"{_first_line(error)}. Without a network set kid.weights to the path of a "
-            "weights file, or to random for figures that only compare runs of this project"
+            "file, or to random for figures that only compare runs of this project"
         ) from None
 
 

@@ -169,7 +169,8 @@ def _check_variables(
     variables: Sequence[keras.Variable],
 ) -> None:
     expected = [(variable.path, tuple(variable.shape)) for variable in variables]
-    if [(n, a.shape) for n, a in zip(names, arrays, strict=False)] != expected:
+    received = [(n, a.shape) for n, a in zip(names, arrays, strict=False)]
+    if len(names) != len(variables) or received != expected:
         raise ValueError("it is of another network or optimizer")
 
 

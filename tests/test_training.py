@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -158,6 +159,20 @@ def test_a_val_kid_that_is_no_number_stops_too(settings, paths, monkeypatch):
     assert not Path("out/checkpoints").exists()
 
 
+def test_a_foreign_state_is_set_aside_and_training_starts_anew(
+    settings, paths, capsys, monkeypatch
+):
+    whole, work = run(settings, paths, name="whole")
+    foreign = (work / resume.STATE).read_bytes()
+    monkeypatch.setattr(resume, "FORMAT", 2)
+    again, _ = run(settings, paths, name="again")
+    told = capsys.readouterr().out
+    assert "starting anew" in told
+    assert "expected format 2, received 1" in told
+    assert (work / resume.REFUSED).read_bytes() == foreign
+    assert files(again) == files(whole)
+
+
 def of_another_format(state, arrays):
     state["format"] = 0
 
@@ -171,12 +186,19 @@ def of_other_variables(state, arrays):
 
 
 def of_another_shape(state, arrays):
-    arrays["0003"] = np.zeros((3, 3), np.float32)
+    arrays["0001"] = np.zeros((3, 3), np.float32)
+
+
+def of_fewer_variables(state, arrays):
+    del arrays["0001"]
+
+
+def of_more_variables(state, arrays):
+    state["variables"].append("c")
 
 
 def of_lost_weights(state, arrays):
-    for name in state["beside"]:
-        state["beside"][name] = "0"
+    state["beside"]["best.h5"] = "0"
 
 
 @pytest.mark.parametrize(
@@ -186,26 +208,26 @@ def of_lost_weights(state, arrays):
         of_no_format,
         of_other_variables,
         of_another_shape,
+        of_fewer_variables,
+        of_more_variables,
         of_lost_weights,
     ],
 )
-def test_a_foreign_state_is_set_aside_and_training_starts_anew(
-    settings, paths, capsys, change
-):
-    whole, work = run(settings, paths, name="whole")
-    with np.load(work / resume.STATE) as saved:
-        arrays = dict(saved)
-    state = json.loads(str(arrays.pop("state")))
-    state["history"][0]["val_kid"] = -1e9
+def test_no_part_of_a_foreign_state_is_taken(tmp_path, capsys, change):
+    variables = [keras.Variable(np.ones((2, 2)), name=name) for name in "ab"]
+    (tmp_path / "best.h5").write_bytes(b"weights")
+    resume.save(tmp_path, variables, {"epochs": 3}, beside=[tmp_path / "best.h5"])
+    assert resume.restore(tmp_path, variables)["epochs"] == 3
+    with np.load(tmp_path / resume.STATE) as saved:
+        arrays = {name: 2 * saved[name] for name in saved.files if name != "state"}
+        state = json.loads(str(saved["state"]))
     change(state, arrays)
-    np.savez(work / resume.STATE, state=np.array(json.dumps(state)), **arrays)
-    foreign = (work / resume.STATE).read_bytes()
-    again, _ = run(settings, paths, name="again")
-    told = capsys.readouterr().out
-    assert "starting anew" in told
-    assert resume.REFUSED in told
-    assert (work / resume.REFUSED).read_bytes() == foreign
-    assert files(again) == files(whole)
+    np.savez(tmp_path / resume.STATE, state=np.array(json.dumps(state)), **arrays)
+    assert resume.restore(tmp_path, variables) == {}
+    assert "starting anew" in capsys.readouterr().out
+    for variable in variables:
+        np.testing.assert_array_equal(variable.numpy(), np.ones((2, 2)))
+    assert (tmp_path / resume.REFUSED).exists()
 
 
 def test_another_code_does_not_go_on_with_a_state(
