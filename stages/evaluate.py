@@ -13,7 +13,7 @@ def main() -> None:
     runtime.setup(**settings.runtime.model_dump(), seed=settings.evaluate.seed)
     from ddim import checkpoint, evaluation, history, resume, tracking
 
-    resume.discard_finished(Path("checkpoints/model.weights.h5"))
+    resume.discard_finished("checkpoints/model.weights.h5")
     table, summary = evaluation.evaluate(
         checkpoint.load("checkpoints"),
         sampling=settings.sampling,
@@ -28,7 +28,7 @@ def main() -> None:
         "checkpoints/model.weights.h5",
         enabled=settings.tracking.enabled,
         history=history.read("metrics/history.csv"),
-        points=evaluation.points(table, summary),
+        points=history.kid_points(table, summary),
     ) as run:
         run.log_artifact("metrics/kid.csv", "metrics")
         run.log_artifact("metrics/kid.json", "metrics")

@@ -5,9 +5,6 @@ import numpy as np
 
 from ddim.data import crops
 
-RELEASED_EVERY = 8
-"""Batches. Mapped pages, and those around them, count as resident memory."""
-
 
 class Batches(keras.utils.PyDataset):
     """Shuffled batches of uint8 crops, whole ones only.
@@ -43,8 +40,8 @@ class Batches(keras.utils.PyDataset):
         start = index * self.batch_size
         rows = self._epoch_order()[start : start + self.batch_size]
         batch = {"images": np.asarray(self.images[rows])}
-        if index % RELEASED_EVERY == 0:
-            crops.release(self.images)
+        # Mapped pages, and the many around them, count as resident memory.
+        crops.release(self.images)
         if self.labels is not None:
             batch["labels"] = self.labels[rows]
         return (batch,)
