@@ -16,7 +16,7 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
 	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
 
-.PHONY: help demo test repro ui lint verify soak setup requirements
+.PHONY: help commit demo test repro ui lint verify soak setup requirements
 
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
@@ -35,7 +35,13 @@ setup: .venv/$(HARDWARE).txt
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@cp $< $@
 
-demo: setup
+# DVC experiments are based on a commit; dvc repro is content without git.
+commit:
+	@git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || { echo "error: make demo: expected a git repository with" \
+		"a commit; git init && git add . && git commit -m start makes one, and make repro needs none" >&2; exit 1; }
+
+demo: commit setup
+	@! grep -qs no_scm .dvc/config.local || dvc config --local --unset core.no_scm
 	@test -f dvc.lock || echo "First run: DVC will warn that no output is there yet. Good."
 	@dvc exp remove $(RECIPE) --quiet 2>/dev/null || true
 	@overrides=$$(python -m ddim.recipes $(RECIPE)) && \
@@ -49,7 +55,9 @@ demo: setup
 	@echo "  git restore params.yaml          brings the full size back."
 
 repro: setup
-	@git diff --quiet params.yaml || echo "note: params.yaml is not as committed (git diff params.yaml)"
+	@if git rev-parse --git-dir >/dev/null 2>&1; then \
+		git diff --quiet params.yaml || echo "note: params.yaml is not as committed (git diff params.yaml)"; \
+	else dvc config --local core.no_scm true; fi
 	env $(IDENTITY) dvc repro
 
 test: setup .venv/test.txt

@@ -10,15 +10,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ddim import history, pictures, resume
+from ddim import checkpoint, history, pictures, resume
 from ddim.data.batches import Batches
 from ddim.errors import DdimError
-from ddim.files import atomic
 from ddim.generate import Generator, row_labels
 from ddim.inception import Encoder
 from ddim.kid import kid, kid_batches
 
-BEST = "best.weights.h5"
 HISTORY = "history.csv"
 EPOCHS = "epochs"
 
@@ -35,6 +33,10 @@ class SeedEpochs(keras.callbacks.Callback):
         self.model.seed_epoch(epoch)
 
 
+class NotFiniteError(DdimError):
+    """A figure of the training is infinite or no number."""
+
+
 class StopOnNonFinite(keras.callbacks.Callback):
     """Ends training at the first step whose loss is not a number."""
 
@@ -46,7 +48,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         loss = float(logs["loss"])
         if not math.isfinite(loss):
-            raise DdimError(
+            raise NotFiniteError(
                 f"train: expected a finite loss; received {loss} in epoch "
                 f"{self.epoch + 1}, step {batch + 1}. A lower train.learning_rate or "
                 "train.gradient_clip_norm: 1.0 may help"
@@ -113,19 +115,39 @@ class SampleGrid(keras.callbacks.Callback):
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Saves the EMA weights of the epoch with the lowest `val_kid`."""
+    """Saves the EMA weights of the epoch with the lowest `val_kid`.
+
+    Each under a name of its own, so that the state of the epoch before stays true until
+    there is another.
+    """
 
     def __init__(self, folder: Path, best: float = math.inf, epoch: int = 0) -> None:
         super().__init__()
-        self.path = folder / BEST
+        self.folder = folder
         self.best = best
         self.epoch = epoch
 
+    @property
+    def path(self) -> Path:
+        """Of the best weights so far; there are none before the first epoch ends."""
+        return self.folder / f"best_{self.epoch:04d}.weights.h5"
+
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        if not math.isfinite(logs["val_kid"]):
+            raise NotFiniteError(
+                f"train: expected a finite val_kid; received {logs['val_kid']} in "
+                f"epoch {epoch + 1}. A lower train.learning_rate or "
+                "train.gradient_clip_norm: 1.0 may help"
+            )
         if logs["val_kid"] < self.best:
             self.best, self.epoch = logs["val_kid"], epoch + 1
-            with atomic(self.path) as temporary:
-                self.model.ema_network.save_weights(temporary)
+            checkpoint.save_weights(self.model.ema_network, self.path)
+
+    def forget_others(self) -> None:
+        """Delete the weights of epochs that are not the best any more."""
+        for path in self.folder.glob("best_*.weights.h5"):
+            if path != self.path:
+                path.unlink()
 
 
 class History(keras.callbacks.Callback):
@@ -155,11 +177,14 @@ class SaveState(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         state = {
             "epochs": epoch + 1,
+            "of_epochs": self.params["epochs"],
             "best_val_kid": self.best.best,
             "best_epoch": self.best.epoch,
             "history": self.table.rows,
         }
-        resume.save(self.folder, state_variables(self.model), state)
+        variables = state_variables(self.model)
+        resume.save(self.folder, variables, state, beside=[self.best.path])
+        self.best.forget_others()
 
 
 def state_variables(model: keras.Model) -> list[keras.Variable]:

@@ -4,7 +4,6 @@
 diffusion settings, the image shape, the normalizer and the class names.
 """
 
-import shutil
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +15,13 @@ import keras
 from ddim import generate, schedules, unet
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
-from ddim.files import atomic, read_json, sha256, write_json
+from ddim.files import atomic, copy, fill, read_json, sha256, write_json
 from ddim.params import DiffusionParams, NetworkParams, validate_section
 
 WEIGHTS = "model.weights.h5"
 DESCRIPTION = "model.json"
+OVERHEAD = 4096
+"""Bytes in a weights file around each variable, at most."""
 FORMAT = 1
 """Of `model.json`; a change that older code cannot read makes it 2."""
 
@@ -84,22 +85,35 @@ def build_network(description: Description) -> keras.Model:
 
 def save(folder: str | Path, weights: str | Path, description: Description) -> None:
     """Put a weights file and its description into `folder`."""
-    with atomic(Path(folder) / WEIGHTS) as temporary:
-        shutil.copyfile(weights, temporary)
-    write_json(Path(folder) / DESCRIPTION, to_json(description))
+    copy(weights, Path(folder) / WEIGHTS)
+    told = to_json(description) | {"weights_sha256": sha256(weights)}
+    write_json(Path(folder) / DESCRIPTION, told)
+
+
+def save_weights(network: keras.Model, path: str | Path) -> None:
+    """Write a weights file. Raises `DdimError` if the disk is full or refuses.
+
+    HDF5 crashes the whole process where a write fails, so the room is tried beforehand.
+    """
+    room = 4 * network.count_params() + OVERHEAD * (len(network.weights) + 1)
+    with atomic(path) as temporary:
+        fill(temporary, room)
+        network.save_weights(temporary)
 
 
 def load(folder: str | Path) -> Trained:
     """Rebuild a trained network. Raises `DdimError` on missing or foreign files."""
-    description = _from_json(
-        read_json(Path(folder) / DESCRIPTION, made_by="train"), folder
-    )
+    told = read_json(Path(folder) / DESCRIPTION, made_by="train")
+    description = _from_json(told, folder)
     weights = Path(folder) / WEIGHTS
     if not weights.is_file():
         raise DdimError(f"{weights}: not there; the stage train makes it")
+    digest = sha256(weights)
+    if digest != told.get("weights_sha256"):
+        raise _foreign(weights, "its SHA-256 is another")
     network = build_network(description)
     load_weights(network, weights)
-    return Trained(network, description, sha256(weights))
+    return Trained(network, description, digest)
 
 
 def load_weights(network: keras.Model, path: str | Path) -> None:
@@ -108,10 +122,14 @@ def load_weights(network: keras.Model, path: str | Path) -> None:
         network.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0][:300]
-        raise DdimError(
-            f"{path}: expected weights of the network that {DESCRIPTION} describes; "
-            f"received a file that does not load: {reason}"
-        ) from None
+        raise _foreign(path, reason) from None
+
+
+def _foreign(path: str | Path, reason: str) -> DdimError:
+    return DdimError(
+        f"{path}: expected weights of the network that {DESCRIPTION} describes; "
+        f"received a file that does not load: {reason}; the stage train makes both"
+    )
 
 
 def to_json(description: Description) -> dict[str, Any]:
@@ -134,7 +152,8 @@ def _from_json(told: Any, folder: str | Path) -> Description:
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise DdimError(
             f"{Path(folder) / DESCRIPTION}: expected a model of format {FORMAT}; "
-            f"received {told.get('format') if isinstance(told, dict) else told!r}"
+            f"received {told.get('format') if isinstance(told, dict) else told!r}; "
+            "the stage train makes it again"
         )
     try:
         return Description(
@@ -150,5 +169,5 @@ def _from_json(told: Any, folder: str | Path) -> Description:
     except (KeyError, TypeError) as error:
         raise DdimError(
             f"{Path(folder) / DESCRIPTION}: expected a model's description; "
-            f"received one without {error}"
+            f"received one without {error}; the stage train makes it again"
         ) from None

@@ -1,8 +1,13 @@
-"""The one kind of error a user is meant to read, and how it ends a program."""
+"""The one kind of error a user is meant to read, and how a program ends with it."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from ddim import stopping
 
 
 class DdimError(Exception):
@@ -11,9 +16,26 @@ class DdimError(Exception):
 
 @contextmanager
 def one_plain_message() -> Iterator[None]:
-    """End the program with exit code 1 and a `DdimError`'s message, no traceback."""
+    """End the program with one message and no traceback, where a user is to read it.
+
+    Exit code 1 with a `DdimError`'s message; 130 on Ctrl-C and 143 on SIGTERM, which is
+    128 plus the signal's number, with what to do to go on.
+    """
+    stopping.listen()
     try:
         yield
+        stopping.ignore()
     except DdimError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+        _end(f"error: {error}", 1)
+    except stopping.Stopped as stop:
+        _end(f"{Path(sys.argv[0]).stem}: {stop}", 128 + stop.number)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    """Leave at once: TensorFlow's threads, stopped in the middle, may abort an exit."""
+    if sys.stdout.isatty():
+        print()  # a progress bar may have left its line unfinished
+    print(message, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -33,7 +33,8 @@ def evaluate(
     The rows hold the pooled KID, its mean and standard deviation over subsets, the
     reference-compatible batch mean and the network evaluations it took.
     """
-    real, conditions = reference.load(reference_folder, kid_params)
+    data_digest = trained.description.data_digest
+    real, conditions = reference.load(reference_folder, kid_params, data_digest)
     generator = trained.generator(sampling.batch_size, sampling.schedule)
     channels = generator.shape[-1]
     model = inception.build(
@@ -63,21 +64,6 @@ def evaluate(
             bar.set_postfix(steps=steps, kid=f"{figures['kid']:.4f}")
     table = pd.DataFrame(rows)
     return table, _summary(table, conditions, settings, sampling, images)
-
-
-def points(table: pd.DataFrame, summary: dict[str, Any]) -> dict[int, dict]:
-    """The table as curves over steps, one per figure, sampler and guidance scale."""
-    curves: dict[int, dict[str, float]] = {0: _scalars(summary)}
-    for row in table.to_dict("records"):
-        guided = f"_guidance_{row['guidance_scale']:g}" * (row["guidance_scale"] != 1)
-        for figure in ("kid", "kid_subsets_std", "kid_batches"):
-            curve = f"{figure} by diffusion steps/{row['sampler']}{guided}"
-            curves.setdefault(row["steps"], {})[curve] = row[figure]
-    return curves
-
-
-def _scalars(summary: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in summary.items() if isinstance(value, float)}
 
 
 def write(

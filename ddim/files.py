@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,24 +11,59 @@ from typing import Any
 
 from ddim.errors import DdimError
 
+MEBIBYTE = 1 << 20
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Tell a refused or failed write as a `DdimError` with the path and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise DdimError(
+            f"{path}: expected to write it; received {_reason(error)}; the same "
+            "command goes on once that is mended"
+        ) from error
+
+
+def _reason(error: OSError) -> str:
+    """Such as: No space left on device."""
+    return error.strerror or str(error).strip().split("\n")[0]
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """A temporary path to write to, which takes the place of `path` when all went well.
 
     The suffix is kept, since Keras and Pillow choose the format by it. Missing folders
-    are made.
+    are made. Raises `DdimError` if the disk is full or refuses.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def copy(source: str | Path, path: str | Path) -> None:
+    """Copy a file, or leave what was there."""
+    with atomic(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def fill(path: Path, size: int) -> None:
+    """Write `size` bytes, to see whether there is room for them."""
+    with path.open("wb") as file:
+        for start in range(0, size, MEBIBYTE):
+            file.write(bytes(min(MEBIBYTE, size - start)))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -1,7 +1,12 @@
-"""The training curves as a table: one row per epoch, counted from 1."""
+"""Tables of figures as curves for MLflow.
+
+The training's own has one row per epoch, counted from 1, that of the evaluation one per
+sampler and number of steps.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -27,3 +32,18 @@ def by_epoch(rows: Iterable[Mapping]) -> dict[int, dict[str, float]]:
         int(row["epoch"]): {str(k): float(v) for k, v in row.items() if k != "epoch"}
         for row in rows
     }
+
+
+def kid_points(table: pd.DataFrame, summary: dict[str, Any]) -> dict[int, dict]:
+    """Curves over steps, one per figure, sampler and guidance scale."""
+    curves: dict[int, dict[str, float]] = {0: _scalars(summary)}
+    for row in table.to_dict("records"):
+        guided = f"_guidance_{row['guidance_scale']:g}" * (row["guidance_scale"] != 1)
+        for figure in ("kid", "kid_subsets_std", "kid_batches"):
+            curve = f"{figure} by diffusion steps/{row['sampler']}{guided}"
+            curves.setdefault(row["steps"], {})[curve] = row[figure]
+    return curves
+
+
+def _scalars(summary: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in summary.items() if isinstance(value, float)}

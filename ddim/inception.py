@@ -1,6 +1,8 @@
 """InceptionV3 features of images, on which KID is measured (arXiv 1801.01401)."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ RANDOM_SEED = 12345
 """Of the random weights: the same in every run, so that figures can be compared."""
 
 CALIBRATION_PICTURES = 128
+
+DOWNLOAD_SECONDS = 10.0
+"""Without a byte from the server, after which there is no network."""
 
 Encoder = Callable[[np.ndarray], np.ndarray]
 """Images (n, h, w, c), uint8 or floats in [0, 1], to features (n, dims), float32."""
@@ -100,14 +105,26 @@ def _inception(weights: str, image_size: int) -> keras.Model:
 
 def _imagenet(shape: tuple[int, int, int]) -> keras.Model:
     try:
-        return _inception_v3("imagenet", shape)
+        with _patience():
+            return _inception_v3("imagenet", shape)
     except Exception as error:
         # Keras wraps every failed download in a bare Exception.
         raise DdimError(
             "kid.weights: expected to download the ImageNet weights; received "
-            f"{_first_line(error)}. Without a network give the path of a weights file, "
-            "or random for figures that only compare runs of this project"
+            f"{_first_line(error)}. Without a network set kid.weights to the path of a "
+            "file, or to random for figures that only compare runs of this project"
         ) from None
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Wait a little for a server; Keras itself would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _inception_v3(weights: str | None, shape: tuple[int, int, int]) -> keras.Model:

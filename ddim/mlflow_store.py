@@ -1,6 +1,5 @@
 """Where MLflow keeps the runs and how to reach them; imports it only when called."""
 
-import argparse
 import os
 import socket
 import sys
@@ -10,7 +9,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ddim.errors import DdimError, one_plain_message
+from ddim.errors import DdimError
 
 HOST = "127.0.0.1"
 LOCK_SECONDS = 120
@@ -105,17 +104,6 @@ def serve(experiment: str, port: int) -> None:
     command = ["-m", "mlflow", "ui", *address, *store]
     command += ["--uvicorn-opts", "--log-level=warning"]
     os.execv(sys.executable, [sys.executable, *command])
-
-
-def main() -> None:
-    """Show the runs until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="python -m ddim.tracking")
-    parser.add_argument("command", choices=["ui"], help="show the runs in a browser")
-    parser.add_argument("--experiment", default="ddim", help="which one to link to")
-    parser.add_argument("--port", type=int, default=5000)
-    options = parser.parse_args()
-    with one_plain_message():
-        serve(options.experiment, options.port)
 
 
 def _set(switches: dict[str, str]) -> None:

@@ -59,12 +59,12 @@ def tags() -> dict[str, str]:
         "mlflow.source.git.commit": _git("rev-parse", "HEAD").strip(),
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
-        **{f"version.{name}": version for name, version in _versions().items()},
+        **{f"version.{name}": version for name, version in versions().items()},
     }
     return {name: value for name, value in known.items() if value}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of Python and of those libraries that are already imported."""
     keras = sys.modules.get("keras")
     names = ["numpy", "keras", *([keras.config.backend()] if keras else [])]

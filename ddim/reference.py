@@ -39,14 +39,24 @@ def write(crops_folder: Path, folder: Path, kid: KidParams) -> None:
     )
 
 
-def load(folder: Path, kid: KidParams) -> tuple[np.ndarray, dict[str, Any]]:
+def load(
+    folder: Path, kid: KidParams, data_digest: str | None = None
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Features and their conditions.
 
     Raises `DdimError` if they are damaged or were made with another encoder than `kid`
-    describes, since KID between different features means nothing.
+    describes, or of other images than those of `data_digest`, since KID between such
+    features means nothing.
     """
     conditions = read_json(folder / CONDITIONS, made_by="reference")
+    if not isinstance(conditions, dict):
+        raise DdimError(
+            f"{folder / CONDITIONS}: expected a mapping; received {conditions!r:.60}; "
+            "run the stage reference again"
+        )
     expected = inception.conditions(kid.weights, kid.layer, kid.image_size)
+    if data_digest:
+        expected["data_digest"] = data_digest
     received = {key: conditions.get(key) for key in expected}
     if received != expected:
         raise DdimError(
@@ -57,7 +67,8 @@ def load(folder: Path, kid: KidParams) -> tuple[np.ndarray, dict[str, Any]]:
         features = np.load(folder / FEATURES, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DdimError(
-            f"{folder}: expected features from the stage reference; received {error}"
+            f"{folder / FEATURES}: expected features from the stage reference; "
+            f"received {error}"
         ) from None
     shape = (conditions.get("images"), conditions.get("dims"))
     if features.shape != shape:

@@ -17,54 +17,109 @@ from typing import Any
 
 import keras
 import numpy as np
+import yaml
 from filelock import FileLock, Timeout
 
 from ddim.errors import DdimError
-from ddim.files import atomic, sha256
+from ddim.files import atomic, sha256, writing
 from ddim.params import resolve
+from ddim.stopping import Stopped
 
 STATE = "state.npz"
+REFUSED = "state.refused.npz"
+FORMAT = 1
+"""Of the state; a change that older code cannot read makes it 2."""
 RUN_ID = "run_id"
 FINISHED = "finished"
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def code() -> dict[str, str]:
+    """SHA-256 of every source file for whose changes DVC runs the stage train again.
+
+    A training that went on with other code would be the result of neither.
+    """
+    root = Path(__file__).parents[1]
+    pipeline = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+    files = [name for name in pipeline["stages"]["train"]["deps"] if name[-3:] == ".py"]
+    return {name: sha256(root / name) for name in files}
 
 
 def folder(**inputs: Any) -> Path:
     """The folder for a training with these inputs (JSON values); made if needed."""
     text = json.dumps(inputs, sort_keys=True)
     path = resolve(".resume") / hashlib.sha256(text.encode()).hexdigest()[:16]
-    path.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the folder, so that the same training does not run twice at once."""
+    """Hold the folder, so that the same training does not run twice at once.
+
+    A stop in the meantime is told where the same command will go on.
+    """
+    lock = FileLock(path.with_suffix(".lock"), timeout=0)
+    _acquire(lock)
     try:
-        with FileLock(path.with_suffix(".lock"), timeout=0) as lock:
-            yield
-            Path(lock.lock_file).unlink(missing_ok=True)
-    except Timeout:
-        raise DdimError(
-            "train: expected to be alone; exactly this training is already running"
-        ) from None
+        yield
+    except Stopped as stop:
+        stop.where = _where(read(path))
+        raise
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
-def save(path: Path, variables: Sequence[keras.Variable], state: dict) -> None:
-    """Write variables and a JSON state as one file that is whole or not there."""
+def _acquire(lock: FileLock) -> None:
+    with writing(lock.lock_file):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise DdimError(
+                "train: expected to be alone; exactly this training is already running"
+            ) from None
+
+
+def _where(state: dict) -> str:
+    done = state.get("epochs", 0)
+    if not done:
+        return " before the end of epoch 1; the same command starts it again"
+    if done == state["of_epochs"]:
+        return f" after epoch {done}, the last; the same command goes on from there"
+    return f" in epoch {done + 1}; the same command goes on after epoch {done}"
+
+
+def save(
+    path: Path,
+    variables: Sequence[keras.Variable],
+    state: dict,
+    beside: Sequence[Path] = (),
+) -> None:
+    """Write variables and a JSON state as one file that is whole or not there.
+
+    `beside` are files in the same folder that belong to this state.
+    """
     arrays = {
         f"{index:04d}": keras.ops.convert_to_numpy(variable.value)
         for index, variable in enumerate(variables)
     }
+    told = {
+        "format": FORMAT,
+        "variables": [variable.path for variable in variables],
+        "beside": {file.name: sha256(file) for file in beside},
+        **state,
+    }
     with atomic(path / STATE) as temporary, temporary.open("wb") as file:
-        np.savez(file, state=np.array(json.dumps(state)), **arrays)
+        np.savez(file, state=np.array(json.dumps(told)), **arrays)
 
 
 def read(path: Path) -> dict:
-    """The JSON state of an unfinished training; empty without a whole one."""
+    """The JSON state of an unfinished training; empty without a usable one."""
     try:
         with np.load(path / STATE, allow_pickle=False) as saved:
-            return json.loads(str(saved["state"]))
+            return _checked(json.loads(str(saved["state"])), path)
     except UNREADABLE:
         return {}
 
@@ -72,22 +127,63 @@ def read(path: Path) -> dict:
 def restore(path: Path, variables: Sequence[keras.Variable]) -> dict:
     """Put the saved values into the variables and return the state.
 
-    Without a whole state of such variables the training starts anew, and says so
-    unless there is none at all.
+    Without a whole state of such variables the training starts anew, says why and sets
+    the state aside.
     """
     try:
         with np.load(path / STATE, allow_pickle=False) as saved:
+            state = _checked(json.loads(str(saved["state"])), path)
             arrays = [saved[f"{index:04d}"] for index in range(len(variables))]
-        if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
-            raise ValueError("it is of another network")
+        _check_variables(state["variables"], arrays, variables)
     except FileNotFoundError:
+        _tell_of_others(path)
         return {}
     except UNREADABLE as error:
-        print(f"train: starting anew, since {STATE} does not load: {error}", flush=True)
+        (path / STATE).replace(path / REFUSED)
+        print(
+            f"train: starting anew, since {STATE} does not load: {error}; it is set "
+            f"aside as {path / REFUSED}",
+            flush=True,
+        )
         return {}
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-    return read(path)
+    return state
+
+
+def _checked(state: Any, path: Path) -> dict:
+    """The state, if it is one that this code wrote and all that belongs to it is there.
+
+    Raises `ValueError` if not.
+    """
+    received = state.get("format") if isinstance(state, dict) else state
+    if received != FORMAT:
+        raise ValueError(f"expected format {FORMAT}, received {received}")
+    for name, digest in state["beside"].items():
+        if not (path / name).is_file() or sha256(path / name) != digest:
+            raise ValueError(f"{name}, which belongs to it, is missing or another")
+    return state
+
+
+def _check_variables(
+    names: Sequence[str],
+    arrays: Sequence[np.ndarray],
+    variables: Sequence[keras.Variable],
+) -> None:
+    expected = [(variable.path, tuple(variable.shape)) for variable in variables]
+    received = [(n, a.shape) for n, a in zip(names, arrays, strict=False)]
+    if len(names) != len(variables) or received != expected:
+        raise ValueError("it is of another network or optimizer")
+
+
+def _tell_of_others(path: Path) -> None:
+    others = len(list(path.parent.glob(f"*/{STATE}")))
+    if others:
+        print(
+            f"train: starting at epoch 1; {others} unfinished, of other settings, data "
+            f"or code, in {path.parent}",
+            flush=True,
+        )
 
 
 def read_run_id(path: Path) -> str | None:
@@ -96,14 +192,13 @@ def read_run_id(path: Path) -> str | None:
     return file.read_text(encoding="utf-8") if file.exists() else None
 
 
-def write_run_id(path: Path, run_id: str | None) -> None:
+def write_run_id(path: Path, run_id: str) -> None:
     """Remember the run from the start, so that no attempt opens another."""
-    if run_id is not None:
-        with atomic(path / RUN_ID) as temporary:
-            temporary.write_text(run_id, encoding="utf-8")
+    with atomic(path / RUN_ID) as temporary:
+        temporary.write_text(run_id, encoding="utf-8")
 
 
-def finish(path: Path, weights: Path) -> None:
+def finish(path: Path, weights: str | Path) -> None:
     """Note that the training has left these weights."""
     with atomic(path / FINISHED) as temporary:
         temporary.write_text(sha256(weights), encoding="utf-8")

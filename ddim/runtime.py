@@ -10,9 +10,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from ddim.errors import DdimError
+from ddim.files import writing
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -54,17 +55,22 @@ def _quiet_start() -> Iterator[None]:
     """
     sys.stderr.flush()
     screen = os.dup(2)
-    with tempfile.TemporaryFile() as remarks:
+    with _temporary_file() as remarks:
         os.dup2(remarks.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             remarks.seek(0)
             os.write(screen, remarks.read())
             raise
         finally:
             os.dup2(screen, 2)
             os.close(screen)
+
+
+def _temporary_file() -> IO[bytes]:
+    with writing("a temporary file"):
+        return tempfile.TemporaryFile()
 
 
 def _tensorflow_determinism() -> None:

@@ -5,22 +5,26 @@ starts it. Evaluation and rendering attach to it by the digest of the weights fi
 there is none, or it holds other settings or figures than theirs, they open another.
 A point of a curve (metric and step) is logged once; logging it again does nothing.
 
-`python -m ddim.tracking ui` shows the runs in a browser.
+`python -m ddim.tracking ui` shows the runs in a browser, `... send` logs what the
+workspace holds.
 """
 
 import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from ddim import mlflow_store, provenance
+from ddim.errors import DdimError
 from ddim.files import sha256
 from ddim.provenance import Settings
 
 CHECKPOINT_TAG = "checkpoint_sha256"
+LATER = "python -m ddim.tracking send logs everything later"
 
 Points = Mapping[int, Mapping[str, float]]
 """Metrics by step, as `table.set_index("epoch").to_dict("index")` gives them."""
@@ -31,7 +35,10 @@ P = ParamSpec("P")
 def _never_stops_a_stage(
     method: Callable[Concatenate["Run", P], None],
 ) -> Callable[Concatenate["Run", P], None]:
-    """Make it do nothing without a store, and warn once if the store fails."""
+    """Make it do nothing without a store, and warn once if the store fails.
+
+    Where the run is all there is to do (`strict`) it raises `DdimError` instead.
+    """
 
     @wraps(method)
     def guarded(self: "Run", *args: P.args, **kwargs: P.kwargs) -> None:
@@ -42,7 +49,9 @@ def _never_stops_a_stage(
         except mlflow_store.errors() as error:
             self._active = False
             where, why = mlflow_store.address(), mlflow_store.reason(error)
-            message = f"warning: going on without MLflow ({where}): {why}"
+            if self._strict:
+                raise DdimError(f"MLflow ({where}): {why}") from None
+            message = f"warning: going on without MLflow ({where}): {why}; {LATER}"
             print(message, file=sys.stderr, flush=True)
 
     return guarded
@@ -52,13 +61,14 @@ class Run:
     """A run in the store; if not enabled, or once it failed, every method does nothing.
 
     As a context manager it ends the run that training started: FINISHED, KILLED on
-    Ctrl-C, FAILED on another exception.
+    Ctrl-C and SIGTERM, FAILED on another exception.
     """
 
-    def __init__(self, enabled: bool) -> None:
+    def __init__(self, enabled: bool, *, strict: bool = False) -> None:
         self.run_id: str | None = None
         """For `start` when training resumes; None without a store."""
         self._active = enabled
+        self._strict = strict
         self._ends = False
         self._client: Any = None
         self._stored: Any = None
@@ -68,8 +78,9 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._ends:
-            failed = "KILLED" if kind is KeyboardInterrupt else "FAILED"
+        if self._ends and self.run_id:
+            stopped = kind and issubclass(kind, KeyboardInterrupt)
+            failed = "KILLED" if stopped else "FAILED"
             self._end(failed if kind else "FINISHED")
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -110,6 +121,7 @@ class Run:
         settings: Settings,
         tags: Mapping[str, str],
         run_id: str | None,
+        remember: Callable[[str], None],
     ) -> None:
         self._client, experiment_id = mlflow_store.connect(experiment)
         self._ends = True
@@ -118,6 +130,7 @@ class Run:
             self._client.update_run(run_id, "RUNNING")
         else:
             self._create(experiment_id, settings, tags)
+        remember(self._stored.info.run_id)
         self._log_parameters(settings)
 
     @_never_stops_a_stage
@@ -127,6 +140,7 @@ class Run:
         settings: Settings,
         tags: Mapping[str, str],
         checkpoint: str | Path,
+        history: Points,
         points: Points,
     ) -> None:
         self._client, experiment_id = mlflow_store.connect(experiment)
@@ -134,20 +148,47 @@ class Run:
         query = f"tags.{CHECKPOINT_TAG} = '{digest}'"
         with mlflow_store.lock():
             if not self._find(experiment_id, query, settings, points):
-                self._create(experiment_id, settings, {**tags, CHECKPOINT_TAG: digest})
+                if not self._find_abandoned(experiment_id, settings, history):
+                    self._create(experiment_id, settings, tags)
+                self._client.set_tag(self.run_id, CHECKPOINT_TAG, digest)
+            if self._stored.info.status != "FINISHED":
                 self._client.set_terminated(self.run_id)
         self._log_parameters(settings)
 
-    def _find(
-        self, experiment_id: str, query: str, settings: Settings, points: Points
+    def _find_abandoned(
+        self, experiment_id: str, settings: Settings, history: Points
     ) -> bool:
-        """Take the newest run that contradicts neither the settings nor the points."""
+        """Take a run whose training went on after the store failed: it lacks the end.
+
+        Equal settings and figures of some epochs tell that it is of this training.
+        """
+        query = "attributes.status != 'FINISHED'"
+        first = {step: history[step] for step in sorted(history)[:1]}
+        return bool(first) and self._find(
+            experiment_id, query, settings, history, known=first
+        )
+
+    def _find(
+        self,
+        experiment_id: str,
+        query: str,
+        settings: Settings,
+        points: Points,
+        known: Points | None = None,
+    ) -> bool:
+        """Take the newest run that contradicts neither the settings nor the points.
+
+        It has to have the points that are `known`.
+        """
         order = ["attributes.start_time DESC"]
         for stored in self._client.search_runs([experiment_id], query, order_by=order):
             self._take(stored)
-            if self._agrees(settings, points):
+            if self._has(known or {}) and self._agrees(settings, points):
                 return True
         return False
+
+    def _has(self, points: Points) -> bool:
+        return all(step in self._curve(name) for name, step, _ in _finite(points))
 
     def _create(
         self, experiment_id: str, settings: Settings, tags: Mapping[str, str]
@@ -200,17 +241,22 @@ def start(
     enabled: bool = True,
     tags: Mapping[str, str] | None = None,
     run_id: str | None = None,
+    remember: Callable[[str], None] = lambda run_id: None,
     history: Points | None = None,
 ) -> Run:
     """The run of a training: a new one, or the one of `run_id` where it goes on.
 
-    `settings` become parameters. `history`, the epochs trained before, fills what the
-    run lacks of them: all of them if it has been deleted meanwhile. Never raises for a
-    failing store, and imports no MLflow unless `enabled`.
+    `settings` become parameters. `remember` is told the run's identifier as soon as
+    there is one. `history`, the epochs trained before, fills what the run lacks of
+    them: all of them if it has been deleted meanwhile. Never raises for a failing
+    store, and imports no MLflow unless `enabled`.
     """
     run = Run(enabled)
-    run._start(experiment, settings, tags or {}, run_id)
-    run.log_points(history or {})
+    with ExitStack() as on_error:
+        on_error.push(run)
+        run._start(experiment, settings, tags or {}, run_id, remember)
+        run.log_points(history or {})
+        on_error.pop_all()
     return run
 
 
@@ -223,16 +269,20 @@ def attach(
     tags: Mapping[str, str] | None = None,
     history: Points | None = None,
     points: Points | None = None,
+    strict: bool = False,
 ) -> Run:
     """The newest run of these weights that has no other settings or points than these.
 
-    If there is none, a new one is filled with `settings` and `history`, the epochs of
-    the training. `points` are figures found now, such as KID by diffusion steps; they
-    are logged. Give only settings that matter to what is logged: they tell runs apart.
-    Fails as softly as `start`.
+    If there is none, the one that lost its store in this training, or a new one, is
+    filled with `settings` and `history`, the epochs of the training. `points` are
+    figures found now, such as KID by diffusion steps; they are logged. Give only
+    settings that matter to what is logged: they tell runs apart. Fails as softly as
+    `start`, unless `strict`: then it raises `DdimError`.
     """
-    run = Run(enabled)
-    run._attach(experiment, settings, tags or {}, checkpoint, points or {})
+    run = Run(enabled, strict=strict)
+    run._attach(
+        experiment, settings, tags or {}, checkpoint, history or {}, points or {}
+    )
     run.log_points(history or {})
     run.log_points(points or {})
     return run
@@ -246,4 +296,6 @@ def _finite(points: Points) -> Iterator[tuple[str, int, float]]:
 
 
 if __name__ == "__main__":
-    mlflow_store.main()
+    from ddim.tracking_commands import main
+
+    main()

@@ -1,8 +1,8 @@
 """Training: Keras's `fit` with the callbacks that judge, keep and show the model."""
 
-import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import numpy as np
 from ddim import (
     callbacks,
     checkpoint,
+    files,
     generate,
     inception,
+    provenance,
     reference,
     resume,
     runtime,
@@ -23,7 +25,6 @@ from ddim import (
 from ddim.data import crops, normalizer
 from ddim.data.batches import Batches
 from ddim.errors import DdimError
-from ddim.files import sha256, write_json
 from ddim.model import DiffusionModel, Objective
 from ddim.params import (
     DiffusionParams,
@@ -54,11 +55,17 @@ def describe(
     """The model that these settings and the prepared data make."""
     dataset = crops.dataset(paths.crops)
     size, channels = dataset["image_size"], dataset["channels"]
+    scales = normalizer.load(paths.normalizer)
+    if len(scales.mean) != channels:
+        raise DdimError(
+            f"{paths.normalizer}: expected {channels} channels, as the crops have; "
+            f"received {len(scales.mean)}; run the stage normalize again"
+        )
     return checkpoint.Description(
         network=network,
         diffusion=diffusion,
         image_shape=(size, size, channels),
-        normalizer=normalizer.load(paths.normalizer),
+        normalizer=scales,
         class_names=tuple(dataset["classes"]),
         data_digest=dataset["sha256"],
     )
@@ -98,33 +105,51 @@ def train(
 
     history = callbacks.History(work, rows, publish)
     generator = _generator(description, model.ema_network, train)
-    model.fit(
-        batches,
-        validation_data=validation,
-        epochs=train.epochs,
-        initial_epoch=state.get("epochs", 0),
-        shuffle=False,
-        verbose=1 if sys.stdout.isatty() else 2,
-        callbacks=[
-            callbacks.SeedEpochs(batches),
-            callbacks.StopOnNonFinite(),
-            _val_kid(generator, train, kid, paths),
-            callbacks.SampleGrid(
-                work,
-                generator,
-                rows=train.sample_rows,
-                columns=train.sample_columns,
-                steps=train.sample_steps,
-                seed=train.seed,
-            ),
-            best,
-            history,
-            callbacks.SaveState(work, best, history),
-        ],
-    )
+    with _best_survives(best, description, paths):
+        model.fit(
+            batches,
+            validation_data=validation,
+            epochs=train.epochs,
+            initial_epoch=state.get("epochs", 0),
+            shuffle=False,
+            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[
+                callbacks.SeedEpochs(batches),
+                callbacks.StopOnNonFinite(),
+                _val_kid(generator, train, kid, paths),
+                callbacks.SampleGrid(
+                    work,
+                    generator,
+                    rows=train.sample_rows,
+                    columns=train.sample_columns,
+                    steps=train.sample_steps,
+                    seed=train.seed,
+                ),
+                best,
+                history,
+                callbacks.SaveState(work, best, history),
+            ],
+        )
     _publish(work, paths)
-    checkpoint.save(paths.checkpoint, work / callbacks.BEST, description)
-    write_json(paths.summary, _summary(history.rows, best))
+    checkpoint.save(paths.checkpoint, best.path, description)
+    files.write_json(paths.summary, _summary(history.rows, best))
+
+
+@contextmanager
+def _best_survives(
+    best: callbacks.KeepBest, description: checkpoint.Description, paths: Paths
+) -> Iterator[None]:
+    """Leave the best model so far where a training breaks down."""
+    try:
+        yield
+    except callbacks.NotFiniteError as error:
+        if not best.epoch:
+            raise
+        checkpoint.save(paths.checkpoint, best.path, description)
+        raise callbacks.NotFiniteError(
+            f"{error}. The best model so far, of epoch {best.epoch}, is in "
+            f"{paths.checkpoint}"
+        ) from None
 
 
 def build_model(
@@ -165,9 +190,18 @@ def work_folder(
         description=checkpoint.to_json(description),
         train=train.model_dump(),
         kid=kid.model_dump(),
-        features=sha256(paths.reference / reference.FEATURES),
+        features=_features_digest(paths),
         runtime=runtime_params.model_dump(),
+        code=resume.code(),
+        versions=provenance.versions(),
     )
+
+
+def _features_digest(paths: Paths) -> str:
+    features = paths.reference / reference.FEATURES
+    if not features.is_file():
+        raise DdimError(f"{features}: not there; the stage reference makes it")
+    return files.sha256(features)
 
 
 def _batches(
@@ -217,7 +251,8 @@ def _generator(
 def _val_kid(
     generator: generate.Generator, train: TrainParams, kid: KidParams, paths: Paths
 ) -> callbacks.ValKid:
-    features, _ = reference.load(paths.reference, kid)
+    data_digest = crops.dataset(paths.crops)["sha256"]
+    features, _ = reference.load(paths.reference, kid, data_digest)
     encoder = inception.encoder(
         inception.build(kid.weights, kid.layer, kid.image_size, generator.shape[-1]),
         kid.batch_size,
@@ -277,15 +312,9 @@ LEARNING_RATE_SCHEDULES = {
 
 def _publish(work: Path, paths: Paths) -> None:
     """Put the history and the sample grids where a user looks for them."""
-    for source, target in (
-        (work / callbacks.EPOCHS, paths.epochs),
-        (work / callbacks.HISTORY, paths.history),
-    ):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(source, target)
+    for picture in sorted((work / callbacks.EPOCHS).glob("*.png")):
+        files.copy(picture, paths.epochs / picture.name)
+    files.copy(work / callbacks.HISTORY, paths.history)
 
 
 def _summary(rows: Sequence[dict], best: callbacks.KeepBest) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def main() -> None:
         "checkpoints/model.weights.h5",
         enabled=settings.tracking.enabled,
         history=history.read("metrics/history.csv"),
-        points=evaluation.points(table, summary),
+        points=history.kid_points(table, summary),
     ) as run:
         run.log_artifact("metrics/kid.csv", "metrics")
         run.log_artifact("metrics/kid.json", "metrics")

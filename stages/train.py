@@ -1,6 +1,6 @@
 """Train the network, or go on training it; keep the best EMA weights by val_kid."""
 
-from pathlib import Path
+from functools import partial
 
 from ddim import params, runtime
 from ddim.errors import one_plain_message
@@ -25,14 +25,14 @@ def main() -> None:
             enabled=settings.tracking.enabled,
             tags={"data.sha256": description.data_digest},
             run_id=resume.read_run_id(work),
+            remember=partial(resume.write_run_id, work),
             history=history.by_epoch(resume.read(work).get("history", [])),
         ) as run,
     ):
-        resume.write_run_id(work, run.run_id)
         training.train(description, settings.train, settings.kid, work, run)
-        run.set_checkpoint(Path("checkpoints/model.weights.h5"))
+        run.set_checkpoint("checkpoints/model.weights.h5")
         run.log_artifact("metrics/history.csv", "metrics")
-        resume.finish(work, Path("checkpoints/model.weights.h5"))
+        resume.finish(work, "checkpoints/model.weights.h5")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """The encoder: preprocessing, padding, weights, and what is refused."""
 
+import socket
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -101,6 +104,40 @@ def test_a_failed_download_is_told_plainly(monkeypatch):
     monkeypatch.setattr("keras.applications.InceptionV3", fail)
     with pytest.raises(DdimError, match=r"kid\.weights.*download.*URL fetch failure"):
         inception.build("imagenet", "pooled", 75, 3)
+
+
+def test_a_silent_server_is_given_up_soon(monkeypatch, tmp_path):
+    """Such as a firewall that swallows what it is sent; nothing half-loaded stays."""
+    from keras.src.applications import inception_v3
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/weights.h5"
+        monkeypatch.setattr(inception_v3, "WEIGHTS_PATH_NO_TOP", address)
+        monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+        monkeypatch.setattr(inception, "DOWNLOAD_SECONDS", 0.3)
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        with pytest.raises(
+            DdimError, match=r"kid\.weights: .*timed out.* or to random"
+        ):
+            inception.build("imagenet", "pooled", 75, 3)
+    assert socket.getdefaulttimeout() is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("damage", ["cut", "of another network"])
+def test_refuses_damaged_and_foreign_weights(model, tmp_path, damage):
+    path = tmp_path / "file.weights.h5"
+    if damage == "cut":
+        model.save_weights(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    else:
+        layers = [keras.Input((8,)), keras.layers.Dense(4, name="all")]
+        keras.Sequential(layers, name="other").save_weights(path)
+    with pytest.raises(DdimError, match=r"kid\.weights: .*file\.weights\.h5.*not load"):
+        inception.build(str(path), "pooled", 75, 3)
 
 
 def test_refuses_features_that_cannot_tell_images_apart():

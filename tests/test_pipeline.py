@@ -14,6 +14,7 @@ WITHOUT_EFFECT_ON_OUTPUTS = {
     "ddim/__init__.py",
     "ddim/errors.py",  # how mistakes are told
     "ddim/mistakes.py",
+    "ddim/stopping.py",
     "ddim/params.py",  # settings are tracked as params; the module only checks them
     "ddim/tracking.py",  # a sink, with what it needs
     "ddim/provenance.py",

@@ -1,8 +1,11 @@
 """What training leaves behind, and that a resumed one equals an uninterrupted one."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -143,6 +146,146 @@ def test_stops_at_the_first_loss_that_is_no_number(paths):
     settings = tiny_settings(train={"learning_rate": 1e30})
     with pytest.raises(DdimError, match=r"finite loss; received \w+ in epoch 1, step"):
         run(settings, paths)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_training_that_breaks_down_leaves_its_best_model(
+    settings, paths, monkeypatch, value
+):
+    """The loss breaks in step 3 of epoch 2; the model of epoch 1 stays."""
+    whole, work = run(settings, paths, epochs=1, name="whole")
+    resume.discard(work)
+    check = callbacks.StopOnNonFinite.on_train_batch_end
+
+    def broken(self, batch, logs):
+        check(self, batch, {"loss": value if (self.epoch, batch) == (1, 2) else 0.5})
+
+    monkeypatch.setattr(callbacks.StopOnNonFinite, "on_train_batch_end", broken)
+    expected = rf"received {value} in epoch 2, step 3.* of epoch 1, is in"
+    with pytest.raises(DdimError, match=expected) as error:
+        run(settings, paths, name="broken")
+    assert "\n" not in str(error.value)
+    weights = Path("broken/checkpoints") / checkpoint.WEIGHTS
+    assert weights.read_bytes() == (whole.checkpoint / checkpoint.WEIGHTS).read_bytes()
+    assert checkpoint.load("broken/checkpoints").description.image_shape == (16, 16, 3)
+    assert list(pd.read_csv("broken/history.csv")["epoch"]) == [1]
+
+
+def test_a_val_kid_that_is_no_number_stops_too(settings, paths, monkeypatch):
+    monkeypatch.setattr(callbacks, "kid", lambda real, generated: float("nan"))
+    with pytest.raises(DdimError, match=r"finite val_kid; received nan in epoch 1"):
+        run(settings, paths)
+    assert not Path("out/checkpoints").exists()
+
+
+def test_a_foreign_state_is_set_aside_and_training_starts_anew(
+    settings, paths, capsys, monkeypatch
+):
+    whole, work = run(settings, paths, name="whole")
+    foreign = (work / resume.STATE).read_bytes()
+    monkeypatch.setattr(resume, "FORMAT", 2)
+    again, _ = run(settings, paths, name="again")
+    told = capsys.readouterr().out
+    assert "starting anew" in told
+    assert "expected format 2, received 1" in told
+    assert (work / resume.REFUSED).read_bytes() == foreign
+    assert files(again) == files(whole)
+
+
+def of_another_format(state, arrays):
+    state["format"] = 0
+
+
+def of_no_format(state, arrays):
+    del state["format"]
+
+
+def of_other_variables(state, arrays):
+    state["variables"].reverse()
+
+
+def of_another_shape(state, arrays):
+    arrays["0001"] = np.zeros((3, 3), np.float32)
+
+
+def of_fewer_variables(state, arrays):
+    del arrays["0001"]
+
+
+def of_more_variables(state, arrays):
+    state["variables"].append("c")
+
+
+def of_lost_weights(state, arrays):
+    state["beside"]["best.h5"] = "0"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        of_another_format,
+        of_no_format,
+        of_other_variables,
+        of_another_shape,
+        of_fewer_variables,
+        of_more_variables,
+        of_lost_weights,
+    ],
+)
+def test_no_part_of_a_foreign_state_is_taken(tmp_path, capsys, change):
+    variables = [keras.Variable(np.ones((2, 2)), name=name) for name in "ab"]
+    (tmp_path / "best.h5").write_bytes(b"weights")
+    resume.save(tmp_path, variables, {"epochs": 3}, beside=[tmp_path / "best.h5"])
+    assert resume.restore(tmp_path, variables)["epochs"] == 3
+    with np.load(tmp_path / resume.STATE) as saved:
+        arrays = {name: 2 * saved[name] for name in saved.files if name != "state"}
+        state = json.loads(str(saved["state"]))
+    change(state, arrays)
+    np.savez(tmp_path / resume.STATE, state=np.array(json.dumps(state)), **arrays)
+    assert resume.restore(tmp_path, variables) == {}
+    assert "starting anew" in capsys.readouterr().out
+    for variable in variables:
+        np.testing.assert_array_equal(variable.numpy(), np.ones((2, 2)))
+    assert (tmp_path / resume.REFUSED).exists()
+
+
+def test_another_code_does_not_go_on_with_a_state(
+    settings, paths, monkeypatch, tmp_path, capsys
+):
+    _, first = run(settings, paths, epochs=1)
+    code = {**resume.code(), "ddim/objective.py": "edited"}
+    monkeypatch.setattr(resume, "code", lambda: code)
+    _, second = run(settings, paths, epochs=1)
+    assert first != second
+    assert "starting at epoch 1; 1 unfinished" in capsys.readouterr().out
+
+
+def test_the_code_is_what_the_stage_depends_on():
+    assert {"ddim/model.py", "stages/train.py"} <= set(resume.code())
+    assert "ddim/render.py" not in resume.code()
+
+
+def test_weights_of_an_epoch_that_was_never_finished_are_not_mixed_up(
+    settings, paths, monkeypatch
+):
+    """Killed after a better epoch's weights were written and before its state was."""
+    best = callbacks.KeepBest(Path("work"))
+    table = callbacks.History(Path("work"), [], lambda row: None)
+    best.best, best.epoch = 2.0, 3
+    monkeypatch.setattr(checkpoint, "save_weights", lambda _, path: path.touch())
+    Path("work").mkdir()
+    best.path.touch()
+    best.set_model(SimpleNamespace(ema_network=None))
+    before = best.path
+    best.on_epoch_end(4, {"val_kid": 1.0})
+    assert before.exists()
+    assert best.path.name == "best_0005.weights.h5"
+    save = callbacks.SaveState(Path("work"), best, table)
+    save.set_params({"epochs": 9})
+    monkeypatch.setattr(callbacks, "state_variables", lambda model: [])
+    save.on_epoch_end(4, {})
+    assert not before.exists()
+    assert best.path.exists()
 
 
 def test_different_settings_do_not_share_a_state(settings, paths):

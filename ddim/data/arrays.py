@@ -11,6 +11,8 @@ from typing import Self
 import numpy as np
 from numpy.lib import format as npy
 
+from ddim.files import writing
+
 PARTIAL = ".partial"
 
 
@@ -42,11 +44,12 @@ class StreamedArray:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        # NumPy pads headers so that the first axis can grow without moving the data.
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        with self._file:
+            if not failed:
+                # NumPy pads headers so that the first axis can grow in its place.
+                self._file.seek(0)
+                self._write_header()
 
     def _write_header(self) -> None:
         header = {
@@ -62,15 +65,16 @@ def filled_at_once(folder: Path, last: str) -> Iterator[Path]:
     """Give a folder to write in; its files move to `folder` only if all went well.
 
     The file named `last` goes first and comes back last, so whoever finds it finds the
-    others that belong to it.
+    others that belong to it. Raises `DdimError` if the disk is full or refuses.
     """
     partial = folder / PARTIAL
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        (folder / last).unlink(missing_ok=True)
-        for file in sorted(partial.iterdir(), key=lambda file: file.name == last):
-            os.replace(file, folder / file.name)
-    finally:
-        shutil.rmtree(partial)
+    with writing(folder):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            (folder / last).unlink(missing_ok=True)
+            for file in sorted(partial.iterdir(), key=lambda file: file.name == last):
+                os.replace(file, folder / file.name)
+        finally:
+            shutil.rmtree(partial)

@@ -71,7 +71,8 @@ def load(path: Path) -> Normalizer:
     if not fits or min(variance) <= 0:
         raise DdimError(
             f"{path}: expected lists named mean and variance, of as many numbers, "
-            f"variances positive; received {content!r:.100}"
+            f"variances positive; received {content!r:.100}; run the stage normalize "
+            "again"
         )
     return Normalizer(mean, variance)
 

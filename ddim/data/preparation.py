@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,9 +55,11 @@ def prepare(
     _check_parts(_sizes(source, train_fraction))
     crop = partial(_crop, size=image_size, channels=channels)
     placed = _place(source, train_fraction)
-    results = ordered_map(crop, placed, workers or _threads())
     total = sum(split.size for split in source.splits.values())
-    with filled_at_once(folder, DATASET) as here:
+    with (
+        closing(ordered_map(crop, placed, workers or _threads())) as results,
+        filled_at_once(folder, DATASET) as here,
+    ):
         row_shape = (image_size, image_size, channels)
         with tqdm(results, source.name, total, unit="image", mininterval=1) as progress:
             stored, digest, unreadable = _store(here, row_shape, progress)

@@ -217,3 +217,54 @@ def test_a_folder_of_all_sorts_of_images(tmp_path):
     told = run(tmp_path / "crops", open_folder(folder), skip_unreadable=True)
     assert (told["train"] + told["validation"], told["skipped"]) == (21, 1)
     assert told["name"] == "images"
+
+
+def odd_images(folder: Path) -> None:
+    """One readable file of every unusual kind."""
+    folder.mkdir()
+    red = Image.new("RGB", (12, 9), (255, 0, 0))
+    upright = Image.Exif()
+    upright[0x0112] = 6
+    red.save(folder / "rotated.jpg", exif=upright)
+    red.convert("L").save(folder / "grey.png")
+    red.convert("P").save(folder / "palette.gif")
+    red.convert("CMYK").save(folder / "cmyk.jpg")
+    red.convert("1").save(folder / "bitmap.png")
+    red.resize((1, 1)).save(folder / "pixel.png")
+    red.resize((500, 1)).save(folder / "line.png")
+    red.convert("RGBA").save(folder / "transparent.webp")
+    red.save(
+        folder / "moving.gif", save_all=True, append_images=[Image.new("RGB", (12, 9))]
+    )
+    Image.fromarray(np.full((9, 12), 40_000, np.uint16)).save(folder / "deep.png")
+    Image.fromarray(np.full((9, 12), 40_000, np.uint16)).save(folder / "deep.tif")
+
+
+def bad_images(folder: Path) -> None:
+    """Files that cannot be used, each for another reason."""
+    whole = (folder / "rotated.jpg").read_bytes()
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_text("no image")
+    (folder / "missing.png").symlink_to("gone.png")
+    Image.fromarray(np.ones((4, 4), np.float32)).save(folder / "floats.tif")
+    (folder / "folder.jpg").mkdir()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_odd_image_is_read_and_every_bad_one_named(tmp_path, channels):
+    folder = tmp_path / "images"
+    odd_images(folder)
+    told = run(tmp_path / "crops", open_folder(folder), channels=channels)
+    assert (told["train"] + told["validation"], told["skipped"]) == (11, 0)
+    bad_images(folder)
+    with pytest.raises(DdimError) as error:
+        run(tmp_path / "crops", open_folder(folder), channels=channels)
+    bad = ("empty.jpg", "cut.jpg", "text.png", "missing.png", "floats.tif")
+    assert "received 5 unreadable files" in str(error.value)
+    assert all(f"  {name} (" in str(error.value) for name in bad)
+    assert crops.dataset(tmp_path / "crops") == told
+    again = run(
+        tmp_path / "crops", open_folder(folder), channels=channels, skip_unreadable=True
+    )
+    assert (again["train"] + again["validation"], again["skipped"]) == (11, 5)

@@ -2,10 +2,13 @@
 
 import math
 import shutil
+import signal
 
 import pytest
 
-from ddim import tracking
+from ddim import callbacks, tracking
+from ddim.errors import DdimError
+from ddim.stopping import Stopped
 from tests.tracking.stages import HISTORY, SETTINGS, client, runs, steps
 
 
@@ -20,6 +23,29 @@ def test_an_exception_marks_the_run_and_a_resumed_one_ends_well(project, error, 
     with tracking.start("ddim", SETTINGS, run_id=run.run_id):
         assert [run.info.status for run in runs()] == ["RUNNING"]
     assert [run.info.status for run in runs()] == ["FINISHED"]
+
+
+def test_a_loss_that_is_no_number_marks_the_run_failed(project):
+    check = callbacks.StopOnNonFinite()
+    check.on_epoch_begin(1, {})
+    run = tracking.start("ddim", SETTINGS, history={1: HISTORY[1]})
+    with pytest.raises(DdimError), run:
+        check.on_train_batch_end(0, {"loss": math.nan})
+    assert [run.info.status for run in runs()] == ["FAILED"]
+    assert steps(run.run_id, "val_kid") == [1]
+
+
+def test_a_stop_while_the_run_is_opened_leaves_none_running(project, monkeypatch):
+    def stop(self, settings):
+        raise Stopped(signal.SIGTERM)
+
+    remembered = []
+    monkeypatch.setattr(tracking.Run, "_log_parameters", stop)
+    with pytest.raises(Stopped):
+        tracking.start("ddim", SETTINGS, remember=remembered.append)
+    (run,) = runs()
+    assert run.info.status == "KILLED"
+    assert remembered == [run.info.run_id]
 
 
 def test_a_resumed_run_is_given_the_epochs_it_lacks(project):
