@@ -14,6 +14,13 @@ class DdimError(Exception):
     """Something the user can mend; the message says what was expected and received."""
 
 
+def one_line(text: str) -> str:
+    """Text for a message, whatever a file or key is called: one line, printable."""
+    return "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text
+    )
+
+
 @contextmanager
 def one_plain_message() -> Iterator[None]:
     """End the program with one message and no traceback, where a user is to read it.

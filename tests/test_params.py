@@ -12,13 +12,17 @@ import yaml
 
 from ddim import params
 from ddim.params import SettingsError
+from tests.wrong_settings import COMBINED, SINGLE
 
 ROOT = Path(__file__).parent.parent
 DEFAULTS = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
-def changed(key, value):
-    settings = copy.deepcopy(DEFAULTS)
+HEAVY = ("tensorflow", "keras", "jax", "mlflow", "pandas", "tensorflow_datasets")
+
+
+def changed(key, value, settings=DEFAULTS):
+    settings = copy.deepcopy(settings)
     section, name = key.split(".", 1)
     settings[section][name] = value
     return settings
@@ -62,53 +66,72 @@ def test_reads_what_dvc_writes_for_a_small_number():
     assert settings.train.learning_rate == 1e-5
 
 
-WRONG = [
-    ("train.loss", "mes", "expected 'mae', 'mse' or 'huber'; received 'mes'"),
-    ("train.epochs", "ten", "received 'ten'"),
-    ("train.epochs", 0, "received 0"),
-    ("train.epochs", True, "received true"),
-    ("train.epochs", 2.5, "received 2.5"),
-    ("train.learning_rate", -1.0, "received -1.0"),
-    ("train.learning_rate", True, "expected a number; received true"),
-    ("train.learning_rate", "fast", "received 'fast'"),
-    ("train.learning_rate", float("nan"), "received nan"),
-    ("train.ema_decay", 1.0, "received 1.0"),
-    ("train.noise_levels", "none", "expected one of uniform"),
-    ("diffusion.schedule", "cosin", "expected one of cosine"),
-    ("diffusion.min_signal_rate", 0, "received 0"),
-    ("diffusion.min_signal_rate", 0.96, "below max_signal_rate"),
-    ("diffusion.prediction", "x0", "expected one of noise, image, velocity"),
-    ("network.widths", [], "received []"),
-    ("network.widths", [32, "64"], "received '64'"),
-    ("network.attention_levels", [4], "expected attention_levels from 0 to 3"),
-    ("network.embedding_dims", 31, "received 31"),
-    ("network.normalization", None, "received null"),
-    ("data.image_size", 60, "expected a multiple of 8"),
-    ("data.channels", 2, "received 2"),
-    ("data.train_fraction", 1.0, "received 1.0"),
-    ("data.source", "folders", "received 'folders'"),
-    ("kid.image_size", 64, "received 64"),
-    ("sampling.grid", "karas", "expected one of"),
-    ("sampling.options", {"ddim": {"et": 1.0}}, "expected one of eta"),
-    ("sampling.options", {"ddim": {"eta": "1"}}, "expected float; received '1'"),
-    ("sampling.options", {"multistep": {"order": True}}, "expected int"),
-    ("sampling.options", {"dim": {}}, "expected one of"),
-    ("evaluate.samplers", ["ddmi"], "expected one of"),
-    ("evaluate.diffusion_steps", [0], "received 0"),
-    ("render.seed", -1, "received -1"),
-    ("runtime.backend", "torch", "received 'torch'"),
-    ("tracking.enabled", "yes", "received 'yes'"),
-]
-
-
-@pytest.mark.parametrize(("key", "value", "words"), WRONG)
-def test_refuses_a_wrong_setting_with_key_expected_and_received(key, value, words):
+def refused(settings) -> str:
+    """The one line that these settings are refused with."""
     with pytest.raises(SettingsError) as caught:
-        params.validate(changed(key, value))
+        params.validate(settings)
     message = str(caught.value)
-    assert key in message or key.split(".", 1)[0] in message
+    assert "\n" not in message
     assert "expected" in message
+    assert "received" in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"), SINGLE, ids=[f"{k}-{v!r:.40}" for k, v, _ in SINGLE]
+)
+def test_a_wrong_setting_is_refused_with_key_expected_and_received(key, value, words):
+    message = refused(changed(key, value))
+    assert re.match(rf"{re.escape(key)}[.:]", message), message
     assert words in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "words"), COMBINED, ids=[f"{k}-{w:.30}" for _, k, w in COMBINED]
+)
+def test_settings_that_do_not_go_together_are_refused(changes, key, words):
+    """Each value is in its own range; what it goes wrong with is another setting."""
+    settings = DEFAULTS
+    for changed_key, value in changes.items():
+        settings = changed(changed_key, value, settings)
+    message = refused(settings)
+    assert message.startswith(f"{key}: ")
+    assert words in message
+
+
+def test_no_setting_is_left_out_of_the_wrong_ones():
+    keys = {f"{section}.{key}" for section in DEFAULTS for key in DEFAULTS[section]}
+    assert {key for key, _, _ in SINGLE} == keys
+    assert len(SINGLE) + len(COMBINED) >= 60
+
+
+@pytest.mark.parametrize("section", DEFAULTS)
+@pytest.mark.parametrize("value", [None, 5, [], "text"])
+def test_a_section_that_is_none_is_refused(section, value):
+    message = refused(DEFAULTS | {section: value})
+    assert message.startswith(f"{section}: expected a section of settings; received ")
+
+
+def test_all_wrong_settings_are_refused_without_any_heavy_import(tmp_path):
+    """The same in one fresh process, through the file: none takes Keras or MLflow."""
+    wrong = [changed(key, value) for key, value, _ in SINGLE]
+    for number, settings in enumerate(wrong):
+        (tmp_path / f"{number}.yaml").write_text(yaml.safe_dump(settings))
+    code = f"""
+import sys
+from pathlib import Path
+from ddim import params
+refused = 0
+for path in Path(sys.argv[1]).glob("*.yaml"):
+    try:
+        params.load(path)
+    except params.SettingsError:
+        refused += 1
+print(refused, *(name for name in {HEAVY} if name in sys.modules))
+"""
+    arguments = [sys.executable, "-c", code, tmp_path]
+    told = subprocess.check_output(arguments, cwd=ROOT, text=True)
+    assert told.split() == [str(len(SINGLE))]
 
 
 def test_an_unknown_key_is_named_with_the_nearest_known_one():
@@ -154,6 +177,9 @@ def test_yaml_cannot_make_objects(tmp_path):
         ("train.loss", "mes", "train"),
         ("diffusion.min_signal_rate", 0, "evaluate"),
         ("data.image_size", 60, "prepare"),
+        ("sampling.options", {"rk2": {"alpha": 2.0}}, "evaluate"),
+        ("kid.layer", "mixd8", "reference"),
+        ("render.step_counts", [1, 1], "render"),
     ],
 )
 def test_a_stage_ends_in_two_seconds_with_one_plain_message(

@@ -15,7 +15,11 @@ WITHOUT_EFFECT_ON_OUTPUTS = {
     "ddim/errors.py",  # how mistakes are told
     "ddim/mistakes.py",
     "ddim/stopping.py",
-    "ddim/params.py",  # settings are tracked as params; the module only checks them
+    "ddim/params.py",  # settings are tracked as params; these modules only check them
+    "ddim/sections.py",
+    "ddim/setting_types.py",
+    "ddim/sampler_options.py",
+    "ddim/combinations.py",
     "ddim/tracking.py",  # a sink, with what it needs
     "ddim/provenance.py",
     "ddim/mlflow_store.py",
