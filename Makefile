@@ -47,7 +47,7 @@ demo: commit setup
 	@overrides=$$(python -m ddim.recipes $(RECIPE)) && \
 		env $(IDENTITY) dvc exp run --name $(RECIPE) $$overrides
 	@echo
-	@echo "Pictures: renders/samples.png, renders/steps.gif, renders/epochs/"
+	@echo "Pictures: renders/samples.png, renders/animations/, renders/sheets/, renders/epochs/"
 	@echo "Figures:  metrics/kid.csv, metrics/history.csv; dvc exp show; dvc plots show"
 	@echo "MLflow:   make ui"
 	@echo "params.yaml now holds the settings of the recipe $(RECIPE), so that"

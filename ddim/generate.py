@@ -6,7 +6,7 @@ same whatever the batch size, the number of images and the backend's generator.
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import keras
@@ -114,6 +114,10 @@ class Method:
             guidance_scale=scale,
         )
 
+    def guided(self, scale: float) -> Self:
+        """The same at another guidance scale."""
+        return replace(self, guidance_scale=scale)
+
 
 DEFAULT_METHOD = Method()
 """Deterministic DDIM on a uniform grid, which val_kid is measured with."""
@@ -141,12 +145,14 @@ class Generator:
         *,
         method: Method = DEFAULT_METHOD,
         labels: np.ndarray | None = None,
+        initial_noise: np.ndarray | None = None,
         callback: Callable | None = None,
     ) -> Iterator[np.ndarray]:
         """Images 0 to `count` of `seed` in batches (n, h, w, c), values in [0, 1].
 
         `labels` (count,) choose the classes of a conditional network, by default all
-        in turn. `callback` is handed to the sampler (see `ddim.samplers`).
+        in turn. `initial_noise` (count, h, w, c) takes the place of that of the seed.
+        `callback` is handed to the sampler (see `ddim.samplers`).
         """
         if labels is None:
             labels = np.arange(count) % (self.num_classes or 1)
@@ -154,9 +160,14 @@ class Generator:
         for start in range(0, count, self.batch_size):
             # A full batch even at the end, so that nothing is compiled twice.
             numbers = range(start, start + self.batch_size)
+            if initial_noise is None:
+                noisy_images = noise(seed, numbers, self.shape)
+            else:
+                rows = np.resize(np.arange(start, count), self.batch_size)
+                noisy_images = initial_noise[rows]
             images = SAMPLERS[method.sampler](
                 self._denoise(np.resize(labels[start:], self.batch_size), method),
-                ops.convert_to_tensor(noise(seed, numbers, self.shape)),
+                ops.convert_to_tensor(noisy_images),
                 self.schedule,
                 times,
                 callback=callback,

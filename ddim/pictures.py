@@ -15,6 +15,8 @@ Picture = np.ndarray
 CAPTION_HEIGHT = 28
 FONT_SIZE = 0.6 * CAPTION_HEIGHT
 MARGIN = 8
+GAP = 12
+"""Pixels between pictures side by side."""
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -57,6 +59,33 @@ def with_row_names(picture: Picture, names: Sequence[str]) -> Picture:
         draw.text(middle, name, fill="black", font=font, anchor="rm")
     names_column = np.asarray(column)[..., None].repeat(channels, axis=-1)
     return np.concatenate([names_column, picture], axis=1)
+
+
+def with_column_names(picture: Picture, names: Sequence[str]) -> Picture:
+    """The picture with a name in black on white above each of its equal columns."""
+    _, width, channels = picture.shape
+    font = ImageFont.load_default(FONT_SIZE)
+    line = Image.new("L", (width, CAPTION_HEIGHT), "white")
+    draw = ImageDraw.Draw(line)
+    for column, name in enumerate(names):
+        middle = ((column + 0.5) * width / len(names), CAPTION_HEIGHT / 2)
+        draw.text(middle, name, fill="black", font=font, anchor="mm")
+    names_line = np.asarray(line)[..., None].repeat(channels, axis=-1)
+    return np.concatenate([names_line, picture])
+
+
+def beside(left: Picture, right: Picture) -> Picture:
+    """Two pictures of one height and kind side by side, with white between."""
+    height, _, channels = left.shape
+    gap = np.full((height, GAP, channels), 255, np.uint8)
+    return np.concatenate([left, gap, right], axis=1)
+
+
+def read_png(path: str | Path) -> Picture:
+    """A PNG that `save_png` wrote."""
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def save_png(path: str | Path, picture: Picture) -> None:

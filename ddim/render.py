@@ -1,4 +1,4 @@
-"""Pictures of what a trained model draws."""
+"""All pictures of a trained model, written where `Pictures` says."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,13 +6,34 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ddim import pictures, schedule_plot
+from ddim import animations, inception, pictures, schedule_plot, sheets
 from ddim.checkpoint import Description, Trained
+from ddim.data import crops
 from ddim.generate import Generator, Method, row_labels
-from ddim.params import RenderParams, SamplingParams
+from ddim.params import KidParams, RenderParams, SamplingParams
 
-SHEET_ROWS = 6
-"""Images that the sheet over step counts follows, one per row."""
+SECONDS = 0.1
+"""A frame of an animation that moves."""
+
+SLOWLY = 0.5
+"""A frame of an animation to be studied."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Where pictures go, and where those that others made come from."""
+
+    samples: Path = Path("renders/samples.png")
+    schedules: Path = Path("renders/schedules.png")
+    sheets: Path = Path("renders/sheets")
+    animations: Path = Path("renders/animations")
+    crops: Path = Path("data/crops")
+    epochs: Path = Path("renders/epochs")
+
+    def written(self) -> list[Path]:
+        """Every file there is, in a fixed order."""
+        many = [*self.sheets.glob("*.png"), *self.animations.glob("*.gif")]
+        return [self.samples, self.schedules, *sorted(many)]
 
 
 @dataclass(frozen=True)
@@ -27,22 +48,23 @@ def render(
     trained: Trained,
     sampling: SamplingParams,
     settings: RenderParams,
-    paths: tuple[str, str, str, str],
+    kid: KidParams,
+    paths: Pictures = Pictures(),
 ) -> None:
-    """Write the sample grid, the animation over step counts and its sheet, schedules.
-
-    `paths` are those of a PNG, a GIF and two PNG files, in this order.
-    """
+    """Draw and write every picture."""
     generator = trained.generator(sampling.batch_size, sampling.schedule)
     way = Method.of(sampling, settings.sampler)
     rows = rows_of_grid(trained.description, settings)
-    samples, animation, sheet, schedules = (Path(path) for path in paths)
-    write_samples(samples, generator, way, rows, settings)
-    series = step_series(generator, way, rows, settings)
-    write_animation(animation, series, settings)
-    write_sheet(sheet, series, settings)
+    samples = grid_images(generator, way, rows, settings, settings.diffusion_steps)
+    write_samples(paths.samples, samples, rows, settings)
+    series = {
+        steps: grid_images(generator, way, rows, settings, steps)
+        for steps in tqdm(settings.step_counts, "images over steps", unit="count")
+    }
+    write_sheets(paths, series, generator, way, settings, kid)
+    write_animations(paths, series, generator, way, trained, sampling, settings)
     schedule_plot.write(
-        schedules, trained.description.diffusion, chosen=generator.schedule
+        paths.schedules, trained.description.diffusion, chosen=generator.schedule
     )
 
 
@@ -58,60 +80,79 @@ def rows_of_grid(description: Description, settings: RenderParams) -> Rows:
     return Rows(labels, tuple(description.class_names[label] for label in shown))
 
 
+def grid_images(
+    generator: Generator, method: Method, rows: Rows, settings: RenderParams, steps: int
+) -> np.ndarray:
+    """Images (rows * columns, h, w, c) of a grid, in [0, 1]."""
+    count = settings.rows * settings.columns
+    return generator.images(
+        count, steps, settings.seed, method=method, labels=rows.labels
+    )
+
+
 def write_samples(
-    path: Path, generator: Generator, method: Method, rows: Rows, settings: RenderParams
+    path: Path, images: np.ndarray, rows: Rows, settings: RenderParams
 ) -> None:
     """PNG with a grid of samples; the names of classes stand left of their rows."""
-    count = settings.rows * settings.columns
-    images = generator.images(
-        count,
-        settings.diffusion_steps,
-        settings.seed,
-        method=method,
-        labels=rows.labels,
-    )
     picture = pictures.grid(images, settings.rows, settings.columns, settings.scale)
     if rows.names:
         picture = pictures.with_row_names(picture, rows.names)
     pictures.save_png(path, picture)
 
 
-def step_series(
-    generator: Generator, method: Method, rows: Rows, settings: RenderParams
-) -> dict[int, np.ndarray]:
-    """The same noise turned into images in each number of steps, (count, h, w, c)."""
-    count = settings.rows * settings.columns
-    return {
-        steps: generator.images(
-            count, steps, settings.seed, method=method, labels=rows.labels
-        )
-        for steps in tqdm(settings.step_counts, "images over steps", unit="count")
+def write_sheets(
+    paths: Pictures,
+    series: dict[int, np.ndarray],
+    generator: Generator,
+    way: Method,
+    settings: RenderParams,
+    kid: KidParams,
+) -> None:
+    """Steps, real beside generated, nearest neighbours and, with classes, guidance."""
+    compared = int(np.prod(sheets.COMPARED_GRID))
+    generated = generator.images(
+        compared, settings.diffusion_steps, settings.seed, method=way
+    )
+    train_images, _ = crops.load(paths.crops, "train")
+    validation_images, _ = crops.load(paths.crops, "validation")
+    encode = inception.encoder(
+        inception.build(kid.weights, kid.layer, kid.image_size, generator.shape[-1]),
+        kid.batch_size,
+    )
+    drawn = {
+        "steps": sheets.over_steps(series, settings),
+        "real-and-generated": sheets.real_and_generated(
+            validation_images, generated, settings
+        ),
+        "neighbours": sheets.nearest_neighbours(
+            train_images, generated, encode, settings
+        ),
     }
+    if generator.num_classes is not None:
+        drawn["guidance"] = sheets.guidance(generator, way, settings)
+    for name, picture in drawn.items():
+        pictures.save_png(paths.sheets / f"{name}.png", picture)
 
 
-def write_animation(
-    path: Path, series: dict[int, np.ndarray], settings: RenderParams
+def write_animations(
+    paths: Pictures,
+    series: dict[int, np.ndarray],
+    generator: Generator,
+    way: Method,
+    trained: Trained,
+    sampling: SamplingParams,
+    settings: RenderParams,
 ) -> None:
-    """GIF with a frame, captioned, per number of steps."""
-    frames = [
-        pictures.with_caption(
-            pictures.grid(images, settings.rows, settings.columns, settings.scale),
-            f"{steps} step" + "s" * (steps != 1),
-        )
-        for steps, images in series.items()
-    ]
-    pictures.save_gif(path, frames, seconds=0.5)
-
-
-def write_sheet(
-    path: Path, series: dict[int, np.ndarray], settings: RenderParams
-) -> None:
-    """PNG with a column per number of steps and a row per initial noise.
-
-    The noises are those of the first column of the grid.
-    """
-    shown = [images[:: settings.columns][:SHEET_ROWS] for images in series.values()]
-    rows = len(shown[0])
-    cells = np.stack(shown, axis=1)
-    cells = cells.reshape(rows * len(series), *cells.shape[2:])
-    pictures.save_png(path, pictures.grid(cells, rows, len(series), settings.scale))
+    """Steps, interpolation, both sampling processes and the training."""
+    moving = {
+        "interpolation": animations.interpolation(generator, way, settings),
+        "deterministic": animations.deterministic(trained, sampling, settings),
+        "stochastic": animations.stochastic(trained, sampling, settings),
+    }
+    slow = {
+        "steps": animations.over_steps(series, settings),
+        "training": animations.training(paths.epochs, settings.scale),
+    }
+    for seconds, drawn in ((SECONDS, moving), (SLOWLY, slow)):
+        for name, frames in drawn.items():
+            pictures.save_gif(paths.animations / f"{name}.gif", frames, seconds)

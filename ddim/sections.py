@@ -197,6 +197,10 @@ class RenderParams(Section):
     classes: tuple[ClassName, ...]
     diffusion_steps: Steps
     step_counts: StepCounts
+    deterministic_steps: Steps
+    stochastic_steps: Steps
+    interpolation_frames: Annotated[Integer, Field(ge=2, le=1000)]
+    neighbours: Annotated[Integer, Field(ge=1, le=100)]
     scale: Annotated[Integer, Field(ge=1, le=16)]
     seed: Seed
 

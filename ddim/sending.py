@@ -21,7 +21,7 @@ EVALUATION = TRAINING | {"sampling", "evaluate"}
 WEIGHTS = Path("checkpoints/model.weights.h5")
 FOLDERS = {
     "metrics": ["metrics/*.csv", "metrics/*.json"],
-    "pictures": ["renders/*.png", "renders/*.gif"],
+    "pictures": ["renders/*.png", "renders/sheets/*.png", "renders/animations/*.gif"],
     "epochs": ["renders/epochs/*.png"],
 }
 """Where each kind of file lies in a run, as the stages put it there."""

@@ -1,15 +1,9 @@
-"""Draw a grid of samples and how they change with the number of steps."""
+"""Draw all pictures of the trained model: grids, sheets, animations, schedules."""
 
 from ddim import params, runtime
 from ddim.errors import one_plain_message
 
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling"}
-PICTURES = (
-    "renders/samples.png",
-    "renders/steps.gif",
-    "renders/steps.png",
-    "renders/schedules.png",
-)
 
 
 def main() -> None:
@@ -18,7 +12,7 @@ def main() -> None:
     from ddim import checkpoint, history, render, tracking
 
     render.render(
-        checkpoint.load("checkpoints"), settings.sampling, settings.render, PICTURES
+        checkpoint.load("checkpoints"), settings.sampling, settings.render, settings.kid
     )
     with tracking.attach(
         settings.tracking.experiment,
@@ -27,7 +21,7 @@ def main() -> None:
         enabled=settings.tracking.enabled,
         history=history.read("metrics/history.csv"),
     ) as run:
-        for picture in PICTURES:
+        for picture in render.Pictures().written():
             run.log_artifact(picture, "pictures")
 
 

@@ -95,7 +95,7 @@ def test_every_figure_and_picture_is_there(project):
     assert (told["real_images"], told["generated_images"]) == (16, 16)
     with Image.open(project / "renders/samples.png") as picture:
         assert picture.size == (4 * 16 * 2, 2 * 16 * 2)
-    with Image.open(project / "renders/steps.gif") as animation:
+    with Image.open(project / "renders/animations/steps.gif") as animation:
         assert animation.n_frames == 3
 
 
@@ -168,6 +168,13 @@ def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(project):
     pictures = client.list_artifacts(tiny.info.run_id, "pictures")
     assert {Path(artifact.path).name for artifact in pictures} == {
         "samples.png",
-        "steps.gif",
+        "schedules.png",
         "steps.png",
+        "neighbours.png",
+        "real-and-generated.png",
+        "steps.gif",
+        "interpolation.gif",
+        "deterministic.gif",
+        "stochastic.gif",
+        "training.gif",
     }

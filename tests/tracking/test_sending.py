@@ -47,7 +47,7 @@ class Impatient:
 def workspace(project, monkeypatch) -> Path:
     """A project in which the three stages have run, as far as files can tell."""
     monkeypatch.chdir(project)
-    for folder in ("checkpoints", "metrics", "renders/epochs"):
+    for folder in ("checkpoints", "metrics", "renders/epochs", "renders/animations"):
         (project / folder).mkdir(parents=True)
     Path("checkpoints/model.weights.h5").write_bytes(b"weights")
     Path("checkpoints/model.json").write_text(json.dumps({"data_digest": "abc"}))
@@ -55,7 +55,7 @@ def workspace(project, monkeypatch) -> Path:
     pd.DataFrame(KID).to_csv("metrics/kid.csv", index=False)
     Path("metrics/kid.json").write_text(json.dumps({"best_kid": 0.1, "best_steps": 5}))
     Path("metrics/train.json").write_text("{}")
-    for name in ("samples.png", "steps.gif", "epochs/epoch_0001.png"):
+    for name in ("samples.png", "animations/steps.gif", "epochs/epoch_0001.png"):
         Path("renders", name).write_bytes(b"picture")
     return project
 
