@@ -213,5 +213,10 @@ def discard_finished(weights: str | Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Forget a training."""
-    shutil.rmtree(path, ignore_errors=True)
+    """Forget a training; the note that it may be forgotten goes last."""
+    for item in path.iterdir():
+        if item.is_dir():
+            shutil.rmtree(item)
+        elif item.name != FINISHED:
+            item.unlink()
+    shutil.rmtree(path)

@@ -114,6 +114,10 @@ def test_a_damaged_state_is_not_taken_for_a_whole_one(settings, paths, capsys):
     assert files(again) == files(whole)
 
 
+def interrupted(path):
+    raise KeyboardInterrupt
+
+
 def test_a_finished_training_is_not_repeated_until_it_is_taken_over(
     settings, paths, monkeypatch
 ):
@@ -125,6 +129,10 @@ def test_a_finished_training_is_not_repeated_until_it_is_taken_over(
         patch.setattr(callbacks.SeedEpochs, "on_epoch_begin", None)
         again, _ = run(settings, paths, name="again")
     assert files(again) == files(first)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(resume.shutil, "rmtree", interrupted)
+        resume.discard_finished(weights)
+    assert (work / resume.FINISHED).exists()
     other = work.with_name("other")
     other.mkdir()
     (other / resume.FINISHED).write_text("of other weights")
@@ -143,7 +151,7 @@ def test_the_same_training_does_not_run_twice_at_once(tmp_path):
 
 
 def test_stops_at_the_first_loss_that_is_no_number(paths):
-    settings = tiny_settings(train={"learning_rate": 1e30})
+    settings = tiny_settings(train={"learning_rate": 1000.0})
     with pytest.raises(DdimError, match=r"finite loss; received \w+ in epoch 1, step"):
         run(settings, paths)
 
