@@ -115,19 +115,24 @@ def interpolation(
         for key in range(KEY_NOISES)
     ]
     places = np.arange(settings.interpolation_frames) * KEY_NOISES
-    frames = []
-    for place in tqdm(places / settings.interpolation_frames, "interpolation"):
-        key = int(place)
-        images = generator.images(
-            rows * columns,
-            settings.diffusion_steps,
-            settings.seed,
-            method=method,
-            labels=labels,
-            initial_noise=slerp(keys[key], keys[(key + 1) % KEY_NOISES], place - key),
-        )
-        frames.append(pictures.grid(images, rows, columns, settings.scale))
-    return frames
+    noises = [
+        slerp(keys[int(place)], keys[(int(place) + 1) % KEY_NOISES], place % 1)
+        for place in places / settings.interpolation_frames
+    ]
+    images = generator.batches(
+        len(noises) * rows * columns,
+        settings.diffusion_steps,
+        settings.seed,
+        method=method,
+        labels=None if labels is None else np.tile(labels, len(noises)),
+        initial_noise=np.concatenate(noises),
+    )
+    total = -(-len(noises) * rows * columns // generator.batch_size)
+    cells = np.concatenate(list(tqdm(images, "interpolation", total, unit="batch")))
+    return [
+        pictures.grid(frame, rows, columns, settings.scale)
+        for frame in np.split(cells, len(noises))
+    ]
 
 
 def training(folder: Path, scale: int) -> list[Picture]:

@@ -151,7 +151,9 @@ def test_the_same_training_does_not_run_twice_at_once(tmp_path):
 
 
 def test_stops_at_the_first_loss_that_is_no_number(paths):
-    settings = tiny_settings(train={"learning_rate": 1000.0})
+    settings = tiny_settings()
+    hot = settings.train.model_copy(update={"learning_rate": 1e30})
+    settings = settings.model_copy(update={"train": hot})
     with pytest.raises(DdimError, match=r"finite loss; received \w+ in epoch 1, step"):
         run(settings, paths)
 
