@@ -5,13 +5,14 @@ from pathlib import Path
 from ddim import params, runtime
 from ddim.errors import one_plain_message
 
+PICTURE = Path("renders/kid.png")
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "evaluate"}
 
 
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.evaluate.seed)
-    from ddim import checkpoint, evaluation, history, resume, tracking
+    from ddim import checkpoint, evaluation, history, kid_plot, resume, tracking
 
     resume.discard_finished("checkpoints/model.weights.h5")
     table, summary = evaluation.evaluate(
@@ -22,6 +23,7 @@ def main() -> None:
         reference_folder=Path("data/reference"),
     )
     evaluation.write(table, summary, Path("metrics/kid.csv"), Path("metrics/kid.json"))
+    kid_plot.write(PICTURE, table)
     with tracking.attach(
         settings.tracking.experiment,
         settings.model_dump(include=SECTIONS),
@@ -32,6 +34,7 @@ def main() -> None:
     ) as run:
         run.log_artifact("metrics/kid.csv", "metrics")
         run.log_artifact("metrics/kid.json", "metrics")
+        run.log_artifact(PICTURE, "pictures")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""KID over sampling steps and over network evaluations, drawn by matplotlib."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ddim.files import atomic
+
+
+def write(path: Path, table: pd.DataFrame) -> None:
+    """PNG of the table of `evaluation.evaluate`: a line per sampler and guidance scale.
+
+    The bars are the standard deviation of KID over random subsets. Over evaluations,
+    samplers of first and second order compare fairly.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2, sharey=True)
+    for (sampler, scale), rows in table.groupby(
+        ["sampler", "guidance_scale"], sort=False
+    ):
+        name = sampler if scale == 1 else f"{sampler}, guidance {scale:g}"
+        for panel, x in zip(panels, ("steps", "evaluations"), strict=True):
+            panel.errorbar(
+                rows[x],
+                rows["kid"],
+                yerr=rows["kid_subsets_std"],
+                label=name,
+                marker=".",
+                linewidth=1.2,
+                elinewidth=0.8,
+                capsize=2,
+            )
+    for panel, title in zip(panels, ("sampling steps", "network evaluations"), strict=True):
+        panel.set(xlabel=title)
+        panel.axhline(0, color="grey", linewidth=0.6)
+        panel.grid(alpha=0.3)
+    panels[0].set(ylabel="KID")
+    panels[1].legend(frameon=False)
+    with atomic(path) as temporary:
+        figure.savefig(temporary, dpi=100, metadata={"Software": None})
