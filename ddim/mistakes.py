@@ -33,9 +33,7 @@ EXPECTED = {
 """Kinds of mistakes that pydantic tells apart, in our words."""
 
 
-def lines(
-    details: Sequence[Mapping[str, Any]], settings: type[BaseModel]
-) -> list[str]:
+def lines(details: Sequence[Mapping[str, Any]], settings: type[BaseModel]) -> list[str]:
     """Pydantic's error details in words, a line per mistake."""
     # A wrong entry makes its list too short as well, of which there is no need to talk.
     blamed = {detail["loc"][:-1] for detail in details}
