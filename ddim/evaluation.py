@@ -12,7 +12,7 @@ from ddim import checkpoint, inception, reference
 from ddim.files import atomic, write_json
 from ddim.generate import Generator, Method
 from ddim.inception import Encoder
-from ddim.kid import kid, kid_batches, kid_subsets
+from ddim.kid import check_sizes, kid, kid_batches, kid_subsets
 from ddim.params import EvaluateParams, KidParams, SamplingParams
 from ddim.samplers import evaluations
 
@@ -35,13 +35,18 @@ def evaluate(
     """
     data_digest = trained.description.data_digest
     real, conditions = reference.load(reference_folder, kid_params, data_digest)
+    images = settings.images or len(real)
+    check_sizes(
+        min(images, len(real)),
+        subset_size=settings.subset_size,
+        batch_size=kid_params.batch_size,
+    )
     generator = trained.generator(sampling.batch_size, sampling.schedule)
     channels = generator.shape[-1]
     model = inception.build(
         kid_params.weights, kid_params.layer, kid_params.image_size, channels
     )
     encoder = inception.encoder(model, kid_params.batch_size)
-    images = settings.images or len(real)
     jobs = _jobs(sampling, settings, trained.description.num_classes)
     passes = sum(evaluations(way.sampler, steps) for way, steps in jobs)
     rows = []

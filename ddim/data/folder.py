@@ -94,10 +94,10 @@ def find_images(folder: Path) -> list[PurePosixPath]:
             if _leads_out(here / name, root)
         ]
     if outside:
+        first = one_line(str(min(outside)))
         raise DdimError(
             "data.folder: expected images that lie in the folder itself; received "
-            f"{len(outside)} links that lead out of it, '{one_line(str(min(outside)))}' "
-            "first; "
+            f"{len(outside)} links that lead out of it, '{first}' first; "
             "copy the images, or name the folder they are in"
         )
     return images

@@ -29,7 +29,7 @@ BROKEN = (
 
 
 Image.init()
-FORMATS = [
+FORMATS: list[str] = [
     name
     for name in (
         *("JPEG", "MPO", "JPEG2000", "PNG", "GIF", "WEBP", "AVIF"),
