@@ -41,7 +41,8 @@ def trained_description(paths):
 
 def settings(**changes):
     sizes = {"rows": 4, "columns": 2, "scale": 8, "step_counts": [1, 5]}
-    return tiny_settings(render={**sizes, **changes}).render
+    conditional = {"class_conditional": bool(changes.get("classes"))}
+    return tiny_settings(render={**sizes, **changes}, network=conditional).render
 
 
 @pytest.mark.parametrize(
