@@ -8,15 +8,31 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
+from pydantic import ConfigDict, model_validator
 
 from ddim import generate, schedules, unet
 from ddim.data.normalizer import Normalizer
-from ddim.errors import DdimError
-from ddim.files import atomic, copy, fill, read_json, sha256, write_json
-from ddim.params import DiffusionParams, NetworkParams, validate_section
+from ddim.errors import DdimError, one_line
+from ddim.files import (
+    NO_WEIGHTS,
+    atomic,
+    copy,
+    fill,
+    read_json,
+    sha256,
+    write_json,
+)
+from ddim.mistakes import short
+from ddim.params import (
+    DiffusionParams,
+    NetworkParams,
+    SettingsError,
+    validate_section,
+)
+from ddim.setting_types import Channels, Positive, Real, Section, Width
 
 WEIGHTS = "model.weights.h5"
 DESCRIPTION = "model.json"
@@ -120,8 +136,8 @@ def load_weights(network: keras.Model, path: str | Path) -> None:
     """Load weights. Raises `DdimError` if they are damaged or of another network."""
     try:
         network.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0][:300]
+    except NO_WEIGHTS as error:
+        reason = one_line(str(error).strip().split("\n")[0])[:300]
         raise _foreign(path, reason) from None
 
 
@@ -148,26 +164,55 @@ def to_json(description: Description) -> dict[str, Any]:
     }
 
 
-def _from_json(told: Any, folder: str | Path) -> Description:
-    if not isinstance(told, dict) or told.get("format") != FORMAT:
+def _from_json(content: Any, folder: str | Path) -> Description:
+    path = Path(folder) / DESCRIPTION
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        received = content.get("format") if isinstance(content, dict) else content
         raise DdimError(
-            f"{Path(folder) / DESCRIPTION}: expected a model of format {FORMAT}; "
-            f"received {told.get('format') if isinstance(told, dict) else told!r}; "
+            f"{path}: expected a model of format {FORMAT}; received {short(received)}; "
             "the stage train makes it again"
         )
     try:
-        return Description(
-            network=validate_section(NetworkParams, told["network"]),
-            diffusion=validate_section(DiffusionParams, told["diffusion"]),
-            image_shape=tuple(told["image_shape"]),
-            normalizer=Normalizer(
-                tuple(told["normalizer"]["mean"]), tuple(told["normalizer"]["variance"])
-            ),
-            class_names=tuple(told["class_names"]),
-            data_digest=told["data_digest"],
-        )
-    except (KeyError, TypeError) as error:
+        told = validate_section(_Told, content)
+    except SettingsError as error:
         raise DdimError(
-            f"{Path(folder) / DESCRIPTION}: expected a model's description; "
-            f"received one without {error}; the stage train makes it again"
+            f"{path}: expected a model's description; received a wrong one: "
+            f"{str(error).splitlines()[0]}; the stage train makes it again"
         ) from None
+    return Description(
+        network=told.network,
+        diffusion=told.diffusion,
+        image_shape=told.image_shape,
+        normalizer=Normalizer(told.normalizer.mean, told.normalizer.variance),
+        class_names=told.class_names,
+        data_digest=told.data_digest,
+    )
+
+
+class _Scales(Section):
+    mean: tuple[Real, ...]
+    variance: tuple[Positive, ...]
+
+
+class _Told(Section):
+    """The content of `model.json` that a network is rebuilt from."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    network: NetworkParams
+    diffusion: DiffusionParams
+    image_shape: tuple[Width, Width, Channels]
+    normalizer: _Scales
+    class_names: tuple[str, ...]
+    data_digest: str
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> Self:
+        scales, channels = self.normalizer, self.image_shape[2]
+        received = len(scales.mean), len(scales.variance)
+        if received != (channels, channels):
+            raise ValueError(
+                f"normalizer: expected {channels} means and variances, one per "
+                f"channel; received {received[0]} and {received[1]}"
+            )
+        return self

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ddim import checkpoint, inception, reference
+from ddim import checkpoint, inception, kid_plot, reference
 from ddim.files import atomic, write_json
 from ddim.generate import Generator, Method
 from ddim.inception import Encoder
-from ddim.kid import kid, kid_batches, kid_subsets
+from ddim.kid import check_sizes, kid, kid_batches, kid_subsets
 from ddim.params import EvaluateParams, KidParams, SamplingParams
 from ddim.samplers import evaluations
 
@@ -35,13 +35,18 @@ def evaluate(
     """
     data_digest = trained.description.data_digest
     real, conditions = reference.load(reference_folder, kid_params, data_digest)
+    images = settings.images or len(real)
+    check_sizes(
+        min(images, len(real)),
+        subset_size=settings.subset_size,
+        batch_size=kid_params.batch_size,
+    )
     generator = trained.generator(sampling.batch_size, sampling.schedule)
     channels = generator.shape[-1]
     model = inception.build(
         kid_params.weights, kid_params.layer, kid_params.image_size, channels
     )
     encoder = inception.encoder(model, kid_params.batch_size)
-    images = settings.images or len(real)
     jobs = _jobs(sampling, settings, trained.description.num_classes)
     passes = sum(evaluations(way.sampler, steps) for way, steps in jobs)
     rows = []
@@ -67,12 +72,17 @@ def evaluate(
 
 
 def write(
-    table: pd.DataFrame, summary: dict[str, Any], table_path: Path, summary_path: Path
+    table: pd.DataFrame,
+    summary: dict[str, Any],
+    table_path: Path,
+    summary_path: Path,
+    picture_path: Path,
 ) -> None:
-    """Write the table as CSV and the summary as JSON."""
+    """Write the table as CSV and as a PNG, the summary as JSON."""
     with atomic(table_path) as temporary:
         table.to_csv(temporary, index=False)
     write_json(summary_path, summary)
+    kid_plot.write(picture_path, table)
 
 
 def _jobs(

@@ -4,12 +4,17 @@ import hashlib
 import json
 import os
 import shutil
+import tokenize
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ddim.errors import DdimError
+import numpy as np
+from numpy.lib import format as npy
+
+from ddim.errors import DdimError, one_line
 
 MEBIBYTE = 1 << 20
 
@@ -70,7 +75,8 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write JSON that people can read and diff."""
     with atomic(path) as temporary:
         text = json.dumps(value, indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        # What UTF-8 cannot hold becomes an escape such as \ud800, which JSON has too.
+        temporary.write_text(text + "\n", "utf-8", errors="backslashreplace")
 
 
 def read_json(path: str | Path, made_by: str) -> Any:
@@ -79,9 +85,40 @@ def read_json(path: str | Path, made_by: str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DdimError(f"{path}: not there; the stage {made_by} makes it") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DdimError(
-            f"{path}: expected JSON from the stage {made_by}; received {error}"
+            f"{path}: expected JSON from the stage {made_by}; received "
+            f"{one_line(str(error))}"
+        ) from None
+
+
+NO_ARRAY = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(SyntaxError, tokenize.TokenError, RecursionError, MemoryError),
+)
+"""What NumPy raises on a damaged .npy file: its header is a Python expression."""
+
+
+NO_WEIGHTS = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile),
+)
+"""What HDF5 and Keras raise on a damaged or foreign file of weights."""
+
+
+def read_npy(path: str | Path, made_by: str) -> np.memmap:
+    """An array that stays on disk until used; pickled objects are never loaded.
+
+    Raises `DdimError` naming the stage that makes the file.
+    """
+    try:
+        return npy.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise DdimError(f"{path}: not there; the stage {made_by} makes it") from None
+    except NO_ARRAY as error:
+        raise DdimError(
+            f"{path}: expected a whole .npy file from the stage {made_by}; "
+            f"received {one_line(str(error))[:300]}"
         ) from None
 
 

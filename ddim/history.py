@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from ddim.errors import DdimError, one_line
 from ddim.files import atomic
 
 
@@ -20,10 +21,19 @@ def write(path: str | Path, rows: Sequence[dict[str, float]]) -> None:
 
 
 def read(path: str | Path) -> dict[int, dict[str, float]]:
-    """Figures by name for each epoch; empty if there is no such file."""
+    """Figures by name for each epoch; empty if there is no such file.
+
+    Raises `DdimError` for a file that is no such table.
+    """
     if not Path(path).exists():
         return {}
-    return by_epoch(pd.read_csv(path).to_dict("records"))
+    try:
+        return by_epoch(pd.read_csv(path).to_dict("records"))
+    except (OSError, ValueError, LookupError, TypeError, ArithmeticError) as error:
+        raise DdimError(
+            f"{path}: expected a table with a row per epoch; received "
+            f"{one_line(str(error))[:200]}; the stage train makes it again"
+        ) from None
 
 
 def by_epoch(rows: Iterable[Mapping]) -> dict[int, dict[str, float]]:

@@ -14,7 +14,7 @@ from ddim import runtime
 from ddim.data import procedural
 from ddim.data.images import square
 from ddim.errors import DdimError
-from ddim.files import sha256
+from ddim.files import NO_WEIGHTS, sha256
 from ddim.params import resolve
 
 RANDOM_SEED = 12345
@@ -98,7 +98,7 @@ def _inception(weights: str, image_size: int) -> keras.Model:
 def _from_file(weights: str, shape: tuple[int, int, int]) -> keras.Model:
     try:
         return _inception_v3(str(resolve(weights)), shape)
-    except (OSError, ValueError, KeyError) as error:
+    except NO_WEIGHTS as error:
         raise DdimError(
             "kid.weights: expected weights of keras.applications.InceptionV3 without "
             f"top; received {weights!r}, which does not load: {_first_line(error)}"

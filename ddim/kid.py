@@ -38,12 +38,7 @@ def kid_subsets(
     Raises `DdimError` if a subset would be larger than either set.
     """
     real, generated = _checked(real_features, generated_features)
-    smaller = min(len(real), len(generated))
-    if subset_size > smaller:
-        raise DdimError(
-            f"evaluate.subset_size: expected at most {smaller}, the number of images "
-            f"compared; received {subset_size}"
-        )
+    _check_at_most(min(len(real), len(generated)), "evaluate.subset_size", subset_size)
     generator = np.random.default_rng(seed)
     estimates = [
         kid(
@@ -64,14 +59,25 @@ def kid_batches(
     spread is about three times as large. Raises `DdimError` without a whole batch.
     """
     real, generated = _checked(real_features, generated_features)
-    batches = min(len(real), len(generated)) // batch_size
-    if batches == 0:
-        raise DdimError(
-            f"kid.batch_size: expected at most {min(len(real), len(generated))}, the "
-            f"number of images compared; received {batch_size}"
-        )
+    compared = min(len(real), len(generated))
+    _check_at_most(compared, "kid.batch_size", batch_size)
+    batches = compared // batch_size
     slices = [slice(i * batch_size, (i + 1) * batch_size) for i in range(batches)]
     return float(np.mean([kid(real[s], generated[s]) for s in slices]))
+
+
+def check_sizes(compared: int, *, subset_size: int, batch_size: int) -> None:
+    """Raise `DdimError` if so many images are too few for `kid_subsets` or batches."""
+    _check_at_most(compared, "evaluate.subset_size", subset_size)
+    _check_at_most(compared, "kid.batch_size", batch_size)
+
+
+def _check_at_most(compared: int, key: str, received: int) -> None:
+    if received > compared:
+        raise DdimError(
+            f"{key}: expected at most {compared}, the number of images compared; "
+            f"received {received}"
+        )
 
 
 def _checked(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,8 @@ def write(path: Path, table: pd.DataFrame) -> None:
                 elinewidth=0.8,
                 capsize=2,
             )
-    for panel, title in zip(panels, ("sampling steps", "network evaluations"), strict=True):
+    titles = ("sampling steps", "network evaluations")
+    for panel, title in zip(panels, titles, strict=True):
         panel.set(xlabel=title)
         panel.axhline(0, color="grey", linewidth=0.6)
         panel.grid(alpha=0.3)

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from ddim import inception
 from ddim.data import crops
 from ddim.errors import DdimError
-from ddim.files import atomic, read_json, write_json
+from ddim.files import atomic, read_json, read_npy, write_json
 from ddim.params import KidParams
 
 FEATURES = "features.npy"
@@ -19,6 +19,11 @@ CONDITIONS = "features.json"
 def write(crops_folder: Path, folder: Path, kid: KidParams) -> None:
     """Features of all validation crops (n, dims), float32, with their conditions."""
     images, _ = crops.load(crops_folder, "validation")
+    if len(images) < 2:
+        raise DdimError(
+            "data.train_fraction: expected 2 validation images or more, for KID; "
+            f"received {len(images)}"
+        )
     model = inception.build(kid.weights, kid.layer, kid.image_size, images.shape[-1])
     encode = inception.encoder(model, kid.batch_size)
     starts = tqdm(range(0, len(images), kid.batch_size), desc="reference features")
@@ -63,17 +68,11 @@ def load(
             f"{folder}: expected features of {expected}; received {received}; "
             "run the stage reference again"
         )
-    try:
-        features = np.load(folder / FEATURES, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DdimError(
-            f"{folder / FEATURES}: expected features from the stage reference; "
-            f"received {error}"
-        ) from None
+    features = read_npy(folder / FEATURES, made_by="reference")
     shape = (conditions.get("images"), conditions.get("dims"))
-    if features.shape != shape:
+    if features.shape != shape or features.dtype != np.float32:
         raise DdimError(
-            f"{folder}: expected features of shape {shape}; received {features.shape}; "
-            "run the stage reference again"
+            f"{folder}: expected float32 features of shape {shape}; received "
+            f"{features.dtype} {features.shape}; run the stage reference again"
         )
-    return features, conditions
+    return np.array(features), conditions

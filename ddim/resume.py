@@ -9,7 +9,9 @@ stage knows: until then a kill would cost the whole training.
 import hashlib
 import json
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +23,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from ddim.errors import DdimError
-from ddim.files import atomic, sha256, writing
+from ddim.files import NO_ARRAY, atomic, sha256, writing
 from ddim.params import resolve
 from ddim.stopping import Stopped
 
@@ -31,7 +33,11 @@ FORMAT = 1
 """Of the state; a change that older code cannot read makes it 2."""
 RUN_ID = "run_id"
 FINISHED = "finished"
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+UNREADABLE = (
+    *NO_ARRAY,
+    *(AttributeError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile),
+)
+"""What NumPy raises on a damaged .npz file, and this code on a foreign one."""
 
 
 def code() -> dict[str, str]:
@@ -189,7 +195,7 @@ def _tell_of_others(path: Path) -> None:
 def read_run_id(path: Path) -> str | None:
     """Identifier of the MLflow run that an unfinished training logs to."""
     file = path / RUN_ID
-    return file.read_text(encoding="utf-8") if file.exists() else None
+    return file.read_text("utf-8", errors="replace") if file.exists() else None
 
 
 def write_run_id(path: Path, run_id: str) -> None:
@@ -205,10 +211,12 @@ def finish(path: Path, weights: str | Path) -> None:
 
 
 def discard_finished(weights: str | Path) -> None:
-    """Forget the training that has left these weights."""
+    """Forget the training that has left these weights, if they are there."""
+    if not Path(weights).is_file():
+        return
     digest = sha256(weights)
     for note in resolve(".resume").glob(f"*/{FINISHED}"):
-        if note.read_text(encoding="utf-8") == digest:
+        if note.read_text("utf-8", errors="replace") == digest:
             discard(note.parent)
 
 

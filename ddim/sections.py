@@ -137,8 +137,8 @@ class TrainParams(Section):
     min_snr_gamma: Annotated[Positive, Field(le=1e6)]
     noise_levels: Annotated[Text, one_of(NOISE_LEVELS)]
     optimizer: Literal["adamw", "adam"]
-    learning_rate: Annotated[Positive, Field(le=1000)]
-    weight_decay: Annotated[NonNegative, Field(le=1000)]
+    learning_rate: Annotated[Positive, Field(le=1e38)]
+    weight_decay: Annotated[NonNegative, Field(le=1e38)]
     learning_rate_schedule: Literal["constant", "cosine"]
     warmup_steps: Annotated[Integer, Field(ge=0, lt=2**31)]
     gradient_clip_norm: Annotated[Real, Field(ge=1e-6, le=1e6)] | None

@@ -20,8 +20,13 @@ TRAINING = {"data", "diffusion", "network", "train", "kid", "runtime"}
 EVALUATION = TRAINING | {"sampling", "evaluate"}
 WEIGHTS = Path("checkpoints/model.weights.h5")
 FOLDERS = {
-    "metrics": ["metrics/*.csv", "metrics/*.json"],
-    "pictures": ["renders/*.png", "renders/sheets/*.png", "renders/animations/*.gif"],
+    "metrics": ["metrics/*.csv", "metrics/*.json", "renders/kid.png"],
+    "pictures": [
+        "renders/samples.png",
+        "renders/schedules.png",
+        "renders/sheets/*.png",
+        "renders/animations/*.gif",
+    ],
     "epochs": ["renders/epochs/*.png"],
 }
 """Where each kind of file lies in a run, as the stages put it there."""

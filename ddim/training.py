@@ -221,6 +221,11 @@ def _batches(
             "network.class_conditional: expected a class for every image; "
             "received images without one"
         )
+    if description.num_classes == 1:
+        raise DdimError(
+            "network.class_conditional: expected images of two classes or more; "
+            f"received those of {description.class_names[0]} alone"
+        )
 
     def batches(part: tuple[np.ndarray, np.ndarray], repetitions: int) -> Batches:
         images, labels = part

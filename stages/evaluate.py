@@ -5,14 +5,14 @@ from pathlib import Path
 from ddim import params, runtime
 from ddim.errors import one_plain_message
 
-PICTURE = Path("renders/kid.png")
+FILES = ("metrics/kid.csv", "metrics/kid.json", "renders/kid.png")
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "evaluate"}
 
 
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.evaluate.seed)
-    from ddim import checkpoint, evaluation, history, kid_plot, resume, tracking
+    from ddim import checkpoint, evaluation, history, resume, tracking
 
     resume.discard_finished("checkpoints/model.weights.h5")
     table, summary = evaluation.evaluate(
@@ -22,8 +22,7 @@ def main() -> None:
         kid_params=settings.kid,
         reference_folder=Path("data/reference"),
     )
-    evaluation.write(table, summary, Path("metrics/kid.csv"), Path("metrics/kid.json"))
-    kid_plot.write(PICTURE, table)
+    evaluation.write(table, summary, *map(Path, FILES))
     with tracking.attach(
         settings.tracking.experiment,
         settings.model_dump(include=SECTIONS),
@@ -32,9 +31,8 @@ def main() -> None:
         history=history.read("metrics/history.csv"),
         points=history.kid_points(table, summary),
     ) as run:
-        run.log_artifact("metrics/kid.csv", "metrics")
-        run.log_artifact("metrics/kid.json", "metrics")
-        run.log_artifact(PICTURE, "pictures")
+        for path in FILES:
+            run.log_artifact(path, "metrics")
 
 
 if __name__ == "__main__":

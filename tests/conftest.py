@@ -11,6 +11,8 @@ runtime.setup("tensorflow", "float32", deterministic=True)
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from ddim import params, recipes, reference, training
 from ddim.data import crops, normalizer
@@ -19,12 +21,35 @@ from ddim.data.preparation import prepare
 
 ROOT = Path(__file__).parent.parent
 
+# HYPOTHESIS_PROFILE=thorough draws more examples, and other ones each time. Time limits
+# would fail on a busy machine; settings that do not go together are drawn on purpose.
+_COMMON = {
+    "deadline": None,
+    "database": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much],
+}
+hypothesis_settings.register_profile(
+    "quick", max_examples=15, derandomize=True, **_COMMON
+)
+hypothesis_settings.register_profile("thorough", max_examples=500, **_COMMON)
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
+hypothesis_settings.load_profile(PROFILE)
+
+
+def fuzz(examples: int) -> hypothesis_settings:
+    """So many examples every day, 40 times as many if HYPOTHESIS_PROFILE=thorough."""
+    return hypothesis_settings(max_examples=examples * {"quick": 1}.get(PROFILE, 40))
+
+
+def tiny_values() -> dict:
+    """The recipe `tiny` on `params.yaml`, as nested mappings."""
+    settings = params.read_yaml(ROOT / "params.yaml")
+    return recipes.apply(settings, recipes.overlay("tiny", ROOT / "recipes"))
+
 
 def tiny_settings(**changes: dict) -> params.Params:
-    """The recipe `tiny` on `params.yaml`, with changes by section."""
-    settings = params.read_yaml(ROOT / "params.yaml")
-    settings = recipes.apply(settings, recipes.overlay("tiny", ROOT / "recipes"))
-    return params.validate(recipes.apply(settings, changes))
+    """The recipe `tiny`, with changes by section."""
+    return params.validate(recipes.apply(tiny_values(), changes))
 
 
 @pytest.fixture

@@ -80,8 +80,12 @@ def table(folder: Path, version: int) -> None:
 
 
 def figures(folder: Path, version: int) -> None:
-    rows = pd.DataFrame({"kid": np.full(500, version)})
-    evaluation.write(rows, {}, folder / "kid.csv", folder / "kid.json")
+    columns = ("steps", "evaluations", "guidance_scale", "kid", "kid_subsets_std")
+    rows = pd.DataFrame({name: np.full(500, version) for name in columns})
+    names = ("kid.csv", "kid.json", "kid.png")
+    evaluation.write(
+        rows.assign(sampler="ddim"), {}, *(folder / name for name in names)
+    )
 
 
 WRITERS: dict[str, Callable[[Path, int], None]] = {

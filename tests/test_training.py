@@ -377,3 +377,11 @@ def test_val_kid_is_pooled_over_the_validation_features(settings, paths):
     logs: dict = {}
     judge.on_epoch_end(0, logs)
     assert logs["val_kid"] == pytest.approx(kid(features, features[:16]), rel=1e-4)
+
+
+def test_one_class_is_none_to_tell_apart(settings, paths):
+    network = settings.network.model_copy(update={"class_conditional": True})
+    description = training.describe(network, settings.diffusion, paths)
+    alone = replace(description, class_names=("all",))
+    with pytest.raises(DdimError, match=r"class_conditional: expected images of two"):
+        training._batches(alone, settings.train, paths)

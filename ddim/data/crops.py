@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from ddim.errors import DdimError
-from ddim.files import read_json
+from ddim.files import read_json, read_npy
 
 PARTS = ("train", "validation")
 DATASET = "dataset.json"
-KEYS = frozenset((*PARTS, "image_size", "channels", "classes", "sha256"))
+KINDS: dict[str, type] = {
+    **dict.fromkeys((*PARTS, "image_size", "channels"), int),
+    "classes": list,
+    "sha256": str,
+}
+"""What of dataset.json others rely on."""
 
 
 def load(
@@ -30,14 +34,10 @@ def load(
     """
     if part not in PARTS:
         raise ValueError(f"Expected one of {PARTS}. Received: {part!r}")
-    count = dataset(folder)[part]
+    told = dataset(folder)
     images = _read(folder / f"{part}.npy", np.uint8, 4, mapped=mapped)
     labels = _read(folder / f"{part}_labels.npy", np.int32, 1, mapped=False)
-    if not len(images) == len(labels) == count:
-        raise DdimError(
-            f"{folder}: expected {count} {part} images, as {DATASET} says; received "
-            f"{len(images)} images and {len(labels)} labels; run prepare again"
-        )
+    _check(folder, part, images, labels, told)
     return images, labels
 
 
@@ -47,10 +47,12 @@ def dataset(folder: Path) -> dict[str, Any]:
     Raises `DdimError` if the stage prepare has not made them.
     """
     metadata = read_json(folder / DATASET, made_by="prepare")
-    if not isinstance(metadata, dict) or KEYS - metadata.keys():
+    told = metadata if isinstance(metadata, dict) else {}
+    wrong = [key for key, kind in KINDS.items() if not isinstance(told.get(key), kind)]
+    if wrong or not all(isinstance(name, str) for name in told["classes"]):
         raise DdimError(
-            f"{folder / DATASET}: expected the keys {', '.join(sorted(KEYS))}; "
-            "received a file without them; run prepare again"
+            f"{folder / DATASET}: expected numbers, classes and a digest; received a "
+            f"file without right {', '.join(wrong or ['classes'])}; run prepare again"
         )
     return metadata
 
@@ -67,18 +69,33 @@ def release(images: np.ndarray) -> None:
 
 
 def _read(path: Path, dtype: type, ndim: int, *, mapped: bool) -> np.ndarray:
-    try:
-        array = npy.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise DdimError(f"{path}: not there; the stage prepare makes it") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise DdimError(
-            f"{path}: expected a whole .npy file from the stage prepare; "
-            f"received {error}"
-        ) from None
+    array = read_npy(path, made_by="prepare")
     if array.dtype != dtype or array.ndim != ndim:
         raise DdimError(
             f"{path}: expected a {np.dtype(dtype)} array of {ndim} dimensions; "
-            f"received {array.dtype} {array.shape}"
+            f"received {array.dtype} {array.shape}; run prepare again"
         )
     return array if mapped else np.array(array)
+
+
+def _check(
+    folder: Path, part: str, images: np.ndarray, labels: np.ndarray, told: dict
+) -> None:
+    """Raise `DdimError` if the arrays are not those that dataset.json tells of."""
+    if not len(images) == len(labels) == told[part]:
+        raise DdimError(
+            f"{folder}: expected {told[part]} {part} images, as {DATASET} says; "
+            f"received {len(images)} images and {len(labels)} labels; run prepare again"
+        )
+    shape = (told["image_size"], told["image_size"], told["channels"])
+    if images.shape[1:] != shape:
+        raise DdimError(
+            f"{folder}: expected {part} images of {shape}, as {DATASET} says; "
+            f"received {images.shape[1:]}; run prepare again"
+        )
+    known = range(-1, len(told["classes"]))
+    if len(labels) and not (labels.min() in known and labels.max() in known):
+        raise DdimError(
+            f"{folder}: expected {part} labels from -1 to {known[-1]}, as {DATASET} "
+            f"says; received {labels.min()} to {labels.max()}; run prepare again"
+        )

@@ -12,16 +12,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from PIL import Image
 
 from ddim.data.images import decode
 from ddim.data.items import NO_CLASS, ONE_SPLIT, Item, Source, Split
-from ddim.errors import DdimError
+from ddim.data.items import UnreadableImageError as Unreadable
+from ddim.errors import DdimError, one_line
 
 SPLITS = ("train", "validation", "val", "test")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".gif", ".webp", ".avif"),
     *(".bmp", ".tif", ".tiff", ".tga", ".pbm", ".pgm", ".ppm", ".pnm"),
 )
+
+
+LOOSE = ""
+"""Stands for the class of an image in no class folder; no folder is called so."""
 
 
 @dataclass(frozen=True, order=True)
@@ -38,28 +46,28 @@ def open_folder(folder: Path) -> Source:
 
     The order within a split is fixed by the files' names alone and mixes the classes
     evenly. Raises `DdimError` for a folder without images, for links that lead out of
-    it and for images that lie beside class folders.
+    it, for images that lie beside class folders and for folders that cannot be read.
     """
     paths = find_images(folder)
     if not paths:
         raise DdimError(
             "data.folder: expected a folder with images "
             f"({', '.join(SUFFIXES)}); "
-            f"received {str(folder)!r}, in which there are none"
+            f"received '{one_line(str(folder))}', in which there are none"
         )
     found = _sort_out(paths)
     classes = tuple(sorted({file.label for file in found}))
-    if NO_CLASS in classes and len(classes) > 1:
-        loose = min(file.path for file in found if file.label == NO_CLASS)
+    if LOOSE in classes and len(classes) > 1:
+        loose = min(file.path for file in found if file.label == LOOSE)
         raise DdimError(
             "data.folder: expected all images in class folders or none; "
-            f"received {str(loose)!r} beside class folders"
+            f"received '{one_line(str(loose))}' beside class folders"
         )
     by_split = _group(found, lambda file: file.split)
     return Source(
         kind="folder",
-        name=folder.resolve().name,
-        classes=classes,
+        name=_in_utf8(folder.resolve().name),
+        classes=tuple(_in_utf8(label) or NO_CLASS for label in classes),
         splits={
             name: _split(folder, mixed(by_split[name]), classes)
             for name in (*SPLITS, ONE_SPLIT)
@@ -71,11 +79,11 @@ def open_folder(folder: Path) -> Source:
 def find_images(folder: Path) -> list[PurePosixPath]:
     """Paths of the visible images inside the folder, relative to it.
 
-    Raises `DdimError` if a link leads out of the folder.
+    Raises `DdimError` if a link leads out of the folder or a folder cannot be read.
     """
     root = folder.resolve()
     images, outside = [], []
-    for parent, folders, names in os.walk(root):
+    for parent, folders, names in os.walk(root, onerror=_refuse):
         here = Path(parent)
         folders[:] = [name for name in folders if not name.startswith(".")]
         files = [name for name in names if _is_visible_image(name)]
@@ -86,9 +94,10 @@ def find_images(folder: Path) -> list[PurePosixPath]:
             if _leads_out(here / name, root)
         ]
     if outside:
+        first = one_line(str(min(outside)))
         raise DdimError(
             "data.folder: expected images that lie in the folder itself; received "
-            f"{len(outside)} links that lead out of it, {str(min(outside))!r} first; "
+            f"{len(outside)} links that lead out of it, '{first}' first; "
             "copy the images, or name the folder they are in"
         )
     return images
@@ -119,7 +128,7 @@ def _sort_out(paths: list[PurePosixPath]) -> list[Found]:
 
 
 def _class(parts: tuple[str, ...]) -> str:
-    return parts[0] if len(parts) > 1 else NO_CLASS
+    return parts[0] if len(parts) > 1 else LOOSE
 
 
 def _split(folder: Path, files: list[Found], classes: tuple[str, ...]) -> Split:
@@ -128,11 +137,23 @@ def _split(folder: Path, files: list[Found], classes: tuple[str, ...]) -> Split:
         size=len(files),
         items=(
             Item(
-                labels[file.label], str(file.path), partial(decode, folder / file.path)
+                labels[file.label],
+                one_line(str(file.path)),
+                partial(_load, folder / file.path),
             )
             for file in files
         ),
     )
+
+
+def _load(path: Path) -> Image.Image:
+    try:
+        regular = path.is_file()
+    except OSError as error:
+        raise Unreadable(str(error.strerror)) from None
+    if not regular:  # A pipe would keep its reader waiting for ever.
+        raise Unreadable("no file, or a link to none")
+    return decode(path)
 
 
 def _group(
@@ -153,7 +174,21 @@ def _relative(path: Path, root: Path) -> PurePosixPath:
 
 
 def _leads_out(path: Path, root: Path) -> bool:
-    return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
+    return os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(
+        root
+    )
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise DdimError(
+        "data.folder: expected folders that can be read; received "
+        f"'{one_line(str(error.filename))[-200:]}' ({error.strerror})"
+    ) from None
+
+
+def _in_utf8(name: str) -> str:
+    """A file name as text; bytes that are no UTF-8 are written out, as in \\xff."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _digest(path: PurePosixPath) -> str:

@@ -28,6 +28,19 @@ BROKEN = (
 )
 
 
+Image.init()
+FORMATS: list[str] = [
+    name
+    for name in (
+        *("JPEG", "MPO", "JPEG2000", "PNG", "GIF", "WEBP", "AVIF"),
+        *("BMP", "TIFF", "PPM", "TGA"),
+    )
+    if name in Image.OPEN
+]
+"""What is tried, whatever the file is called. Pillow knows many more, EPS among them,
+which it hands to another program to be run."""
+
+
 def decode(file: Path | BinaryIO) -> Image.Image:
     """Decode the first frame, upright (its EXIF orientation applied).
 
@@ -36,7 +49,7 @@ def decode(file: Path | BinaryIO) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 image.load()
                 return ImageOps.exif_transpose(image)
     except BROKEN as error:

@@ -65,7 +65,7 @@ def load(path: Path) -> Normalizer:
     try:
         mean = tuple(map(float, content["mean"]))
         variance = tuple(map(float, content["variance"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         mean = variance = ()
     fits = len(mean) == len(variance) > 0 and np.isfinite(mean + variance).all()
     if not fits or min(variance) <= 0:

@@ -18,10 +18,11 @@ from ddim.data.crops import DATASET, PARTS
 from ddim.data.images import square
 from ddim.data.items import Item, Source, UnreadableImageError
 from ddim.data.parallel import ordered_map
-from ddim.errors import DdimError
+from ddim.errors import DdimError, one_line
 from ddim.files import write_json
 
 NAMES_SHOWN = 20
+LONGEST_REASON = 200
 MOST_THREADS = 16
 
 
@@ -158,7 +159,8 @@ def _store(
         }
         for placed, result in results:
             if isinstance(result, UnreadableImageError):
-                unreadable.append(f"{placed.item.name} ({result})")
+                reason = one_line(str(result))[:LONGEST_REASON]
+                unreadable.append(f"{placed.item.name} ({reason})")
                 continue
             images, labels = arrays[placed.part]
             images.append(result)

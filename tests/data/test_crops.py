@@ -30,7 +30,7 @@ def test_images_stay_on_disk(folder):
 
 
 def test_or_come_to_memory(folder):
-    images, _ = crops.load(folder, "validation", mmap=False)
+    images, _ = crops.load(folder, "validation", mapped=False)
     assert not isinstance(images, np.memmap)
     np.testing.assert_array_equal(images, crops.load(folder, "validation")[0])
 
