@@ -166,7 +166,7 @@ class Generator:
                 rows = np.resize(np.arange(start, count), self.batch_size)
                 noisy_images = initial_noise[rows]
             images = SAMPLERS[method.sampler](
-                self._denoise(np.resize(labels[start:], self.batch_size), method),
+                self.denoiser(np.resize(labels[start:], self.batch_size), method),
                 ops.convert_to_tensor(noisy_images),
                 self.schedule,
                 times,
@@ -181,8 +181,11 @@ class Generator:
         """All of `batches` in one array (count, h, w, c)."""
         return np.concatenate(list(self.batches(count, steps, seed, **options)))
 
-    def _denoise(self, labels: np.ndarray, method: Method) -> Callable:
-        """The compiled network as a sampler sees it: rates are Python floats."""
+    def denoiser(self, labels: np.ndarray, method: Method) -> Callable:
+        """The compiled network as a sampler sees it: rates are Python floats.
+
+        `labels` (batch_size,) matter to a class-conditional network alone.
+        """
         inputs: dict[str, Any] = {}
         if self.num_classes is not None:
             inputs["labels"] = ops.convert_to_tensor(labels.astype(np.int32))

@@ -3,9 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from keras import ops
+
 from ddim.errors import DdimError
+from ddim.generate import Generator, Method
 from ddim.remixing import Level, advance, levels_at
 from ddim.schedules import Schedule
+from ddim.time_grids import GRIDS
 
 Array = Any
 
@@ -34,3 +39,33 @@ def invert(
         images = advance(images, pred_noises, level, after)
         level = after
     return images
+
+
+def initial_noise(
+    generator: Generator,
+    images: np.ndarray,
+    steps: int,
+    *,
+    method: Method,
+    labels: np.ndarray,
+    iterations: int = 3,
+) -> np.ndarray:
+    """The noise (n, h, w, c) that `generator` draws images (n, h, w, c) in [0, 1] from.
+
+    In as many steps of deterministic DDIM along the grid of `method`, with the same
+    labels.
+    """
+    times = GRIDS[method.grid](steps, generator.schedule, method.karras_rho)[::-1]
+    normalized = generator.normalizer.normalize(images)
+    found = []
+    for start in range(0, len(images), generator.batch_size):
+        rows = np.resize(np.arange(start, len(images)), generator.batch_size)
+        noises = invert(
+            generator.denoiser(labels[rows], method),
+            ops.convert_to_tensor(normalized[rows]),
+            generator.schedule,
+            times,
+            iterations=iterations,
+        )
+        found.append(ops.convert_to_numpy(noises)[: len(images) - start])
+    return np.concatenate(found)

@@ -65,6 +65,30 @@ def connect(experiment: str) -> tuple[Any, str]:
         return client, client.create_experiment(experiment, _artifacts())
 
 
+def is_uri(source: str) -> bool:
+    """Whether it names a model in MLflow: `models:/NAME@ALIAS`, `runs:/ID/model`."""
+    return source.startswith(("models:/", "runs:/"))
+
+
+def download(uri_of_model: str) -> Path:
+    """The folder of a model in the store, with a checkpoint's files.
+
+    Raises `DdimError` if there is no such model or the store is of no use.
+    """
+    _set(SWITCHES)
+    try:
+        import mlflow
+
+        mlflow.set_tracking_uri(uri())
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=uri_of_model)
+    except errors() as error:
+        raise DdimError(
+            f"{uri_of_model}: expected a model in MLflow ({address()}); received "
+            f"{reason(error)}"
+        ) from None
+    return Path(folder) / "artifacts" / "checkpoint"
+
+
 def lock() -> FileLock:
     """Keeps other processes of the project from looking and creating meanwhile."""
     return FileLock(_root() / "mlflow.db.lock", timeout=LOCK_SECONDS)

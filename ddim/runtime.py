@@ -47,6 +47,17 @@ def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -
         DETERMINISM.get(backend, lambda: None)()
 
 
+def installed_backend() -> str:
+    """TensorFlow, or JAX where there is no TensorFlow."""
+    found = [name for name in COMPILERS if importlib.util.find_spec(name)]
+    if not found:
+        raise DdimError(
+            f"backend: expected one of {', '.join(COMPILERS)} to be installed; "
+            "received none"
+        )
+    return found[0]
+
+
 @contextmanager
 def _quiet_start() -> Iterator[None]:
     """Keep TensorFlow's remarks on its own start from the screen, unless it fails.

@@ -1,0 +1,198 @@
+"""A trained model in a few lines:
+
+    from ddim import load
+
+    model = load("checkpoints")
+    images = model.sample(16, steps=20, seed=0)
+
+The same call gives the same images, to the byte on one kind of machine, whether the
+model is a checkpoint of the pipeline, an exported folder or one in MLflow.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ddim import runtime
+from ddim.errors import DdimError
+from ddim.params import SamplingParams, validate_section
+from ddim.setting_types import Count, SamplerName, Seed, Steps
+
+if TYPE_CHECKING:
+    from ddim.checkpoint import Trained
+    from ddim.generate import Generator, Method
+
+CHECKPOINT = "checkpoints"
+"""Where the pipeline leaves its model."""
+
+
+def load(source: str | Path = CHECKPOINT) -> "Model":
+    """A trained model from a folder, or from MLflow, as in `models:/ddim@best`.
+
+    Chooses a backend and deterministic sums unless Keras has been imported before.
+    Raises `DdimError` if there is no model, or a damaged one.
+    """
+    if "keras" not in sys.modules:
+        runtime.setup(runtime.installed_backend(), "float32", deterministic=True)
+    from ddim import checkpoint, mlflow_store
+
+    if mlflow_store.is_uri(str(source)):
+        source = mlflow_store.download(str(source))
+    return Model(checkpoint.load(source))
+
+
+class Request(SamplingParams):
+    """What to draw; raises `SettingsError` like the settings, under the same keys."""
+
+    count: Count
+    steps: Steps
+    seed: Seed
+    sampler: SamplerName
+
+
+DEFAULTS = {
+    "sampler": "ddim",
+    "guidance_scale": 1.0,
+    "schedule": None,
+    "grid": "uniform",
+    "karras_rho": 7.0,
+    "clip": False,
+    "options": {},
+}
+"""Of the choices that `Model.sample` offers beside steps and seed."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Draws images with a trained network, and finds the noise of given ones."""
+
+    trained: "Trained"
+    batch_size: int = 64
+    """Images drawn at once: changes memory and speed, and no picture."""
+    _generators: dict[str | None, "Generator"] = field(default_factory=dict, repr=False)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return self.trained.description.image_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What a class-conditional model can be asked for; empty for any other."""
+        told = self.trained.description
+        return told.class_names if told.num_classes is not None else ()
+
+    def sample(
+        self, count: int, *, steps: int = 20, seed: int = 0, **choices: Any
+    ) -> np.ndarray:
+        """Images (count, h, w, c) with values in [0, 1], float32.
+
+        Image k of a seed is the same whatever the count. For `choices` see `batches`.
+        """
+        return np.concatenate(
+            list(self.batches(count, steps=steps, seed=seed, **choices))
+        )
+
+    def batches(
+        self,
+        count: int,
+        *,
+        steps: int = 20,
+        seed: int = 0,
+        classes: Sequence[str] = (),
+        initial_noise: np.ndarray | None = None,
+        **choices: Any,
+    ) -> Iterator[np.ndarray]:
+        """The images of `sample`, a batch (n, h, w, c) at a time.
+
+        `classes`, by name, go round image by image; by default all do.
+        `initial_noise` (count, h, w, c) takes the place of the seed's. `choices` are
+        `sampler`, its `options`, `guidance_scale`, `schedule`, `grid`, `karras_rho` and
+        `clip`, as in `params.yaml`. Raises `DdimError` for values that are none.
+        """
+        generator, method = self._way(count, steps, seed, choices)
+        return generator.batches(
+            count,
+            steps,
+            seed,
+            method=method,
+            labels=self._labels(count, classes),
+            initial_noise=initial_noise,
+        )
+
+    def invert(
+        self,
+        images: np.ndarray,
+        *,
+        steps: int = 50,
+        iterations: int = 3,
+        classes: Sequence[str] = (),
+        **choices: Any,
+    ) -> np.ndarray:
+        """Noise (n, h, w, c) that DDIM draws these images from (arXiv 2010.02502, 5.4).
+
+        `images` (n, h, w, c) are in [0, 1]. `sample(n, initial_noise=...)` in as many
+        steps, with the same classes and choices, gives them back nearly.
+        """
+        from ddim import inversion
+
+        self._check_shape("images", images)
+        generator, method = self._way(len(images), steps, 0, choices)
+        if method.sampler != "ddim" or method.options.get("eta", 0):
+            raise DdimError(
+                "sampler: expected ddim with eta 0 to be inverted; received "
+                f"{method.sampler} with options {dict(method.options)}"
+            )
+        return inversion.initial_noise(
+            generator,
+            images,
+            steps,
+            method=method,
+            labels=self._labels(len(images), classes),
+            iterations=iterations,
+        )
+
+    def _way(
+        self, count: int, steps: int, seed: int, choices: dict[str, Any]
+    ) -> tuple["Generator", "Method"]:
+        """A compiled generator and the method, after all choices were found right."""
+        from ddim.generate import Method
+
+        values = DEFAULTS | choices
+        asked = validate_section(
+            Request,
+            values
+            | {"count": count, "steps": steps, "seed": seed}
+            | {"batch_size": self.batch_size}
+            | {"options": {values["sampler"]: values["options"]}},
+        )
+        if asked.guidance_scale != 1 and not self.class_names:
+            raise DdimError(
+                "guidance_scale: expected 1 for a model without classes; received "
+                f"{asked.guidance_scale}"
+            )
+        if asked.schedule not in self._generators:
+            self._generators[asked.schedule] = self.trained.generator(
+                self.batch_size, asked.schedule
+            )
+        return self._generators[asked.schedule], Method.of(asked, asked.sampler)
+
+    def _labels(self, count: int, classes: Sequence[str]) -> np.ndarray:
+        if classes and not self.class_names:
+            raise DdimError(
+                "classes: expected none, since the model knows none; received "
+                f"{', '.join(classes)}"
+            )
+        numbers = self.trained.description.class_numbers(classes)
+        return np.resize(numbers or range(max(1, len(self.class_names))), count)
+
+    def _check_shape(self, name: str, images: np.ndarray) -> None:
+        if images.ndim != 4 or images.shape[1:] != self.image_shape:
+            raise DdimError(
+                f"{name}: expected shape (n, {str(self.image_shape)[1:]}; received "
+                f"{images.shape}"
+            )
