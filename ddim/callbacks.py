@@ -4,6 +4,7 @@ Their order in the list matters: each adds to the `logs` that the next ones read
 """
 
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,20 +152,28 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Keeps one row per epoch in `history.csv` and hands it on."""
+    """Keeps one row per epoch in `history.csv` and hands it on.
+
+    `publish` is also told the seconds the epoch took, which the file does not hold:
+    they differ from run to run.
+    """
 
     def __init__(
-        self, folder: Path, rows: list[dict], publish: Callable[[dict], None]
+        self, folder: Path, rows: list[dict], publish: Callable[[dict, float], None]
     ) -> None:
         super().__init__()
         self.path = folder / HISTORY
         self.rows = rows
         self.publish = publish
+        self.began = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: dict) -> None:
+        self.began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self.rows.append({"epoch": epoch + 1, **logs})
         history.write(self.path, self.rows)
-        self.publish(self.rows[-1])
+        self.publish(self.rows[-1], time.monotonic() - self.began)
 
 
 class SaveState(keras.callbacks.Callback):

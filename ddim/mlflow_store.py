@@ -71,8 +71,9 @@ def is_uri(source: str) -> bool:
 
 
 def download(uri_of_model: str) -> Path:
-    """The folder of a model in the store, with a checkpoint's files.
+    """The folder with the checkpoint of a model in the store.
 
+    It is where `ddim.registered_model` puts it.
     Raises `DdimError` if there is no such model or the store is of no use.
     """
     _set(SWITCHES)
@@ -86,7 +87,7 @@ def download(uri_of_model: str) -> Path:
             f"{uri_of_model}: expected a model in MLflow ({address()}); received "
             f"{reason(error)}"
         ) from None
-    return Path(folder) / "artifacts" / "checkpoint"
+    return Path(folder) / "data" / "checkpoint"
 
 
 def lock() -> FileLock:

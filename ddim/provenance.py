@@ -1,4 +1,6 @@
-"""Where a run comes from: settings by name, git commit, DVC experiment, versions."""
+"""Where a run comes from: settings by name and what is unlike others in them, data,
+git commit, DVC experiment, versions.
+"""
 
 import json
 import os
@@ -6,13 +8,20 @@ import platform
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ddim import recipes
+from ddim.errors import DdimError
+
 UNCHANGED = "default"
-"""Name of a run outside any DVC experiment whose settings are the committed ones."""
+"""Name of the committed settings, and of a run that has these."""
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Sections of settings, such as `params.model_dump()` or some items of it."""
@@ -26,42 +35,124 @@ def parameters(settings: Settings) -> dict[str, str]:
     return {name: _text(value)[:6000] for name, value in _flatten(settings).items()}
 
 
-def run_name(settings: Settings) -> str:
-    """The DVC experiment's name, then what differs from the committed `params.yaml`.
+@dataclass(frozen=True)
+class Changes:
+    """Settings that differ from the nearest system that has a name."""
 
-    Either part may be missing; with neither the name is `default`.
-    """
-    parts = [os.environ.get("DVC_EXP_NAME"), changed_settings(settings)]
-    return ": ".join(part for part in parts if part) or UNCHANGED
+    base: str
+    """The recipe, or `default` for the committed `params.yaml`."""
+    values: Mapping[str, tuple[str, str]]
+    """By full name: the text here and there, the latter empty if it is not known."""
+
+    def __str__(self) -> str:
+        """Such as `train.loss=mse, train.epochs=5`; empty without changes."""
+        return ", ".join(f"{name}={here}" for name, (here, _) in self.values.items())
 
 
-def changed_settings(settings: Settings) -> str:
-    """What is unlike the last commit, such as `train.loss=mse`; at most 90 letters.
+def changes(settings: Settings) -> Changes:
+    """What is unlike the last commit, or unlike a recipe on it if that is less.
 
     Nothing where no commit is known.
     """
-    now = json.loads(json.dumps(_flatten(settings)))
     text = _git("show", "HEAD:./params.yaml")
-    committed = _flatten(yaml.safe_load(text)) if text else now
-    changes = [
-        f"{name}={_text(value)}"
-        for name, value in now.items()
-        if name not in committed or committed[name] != value
+    if not text:
+        return Changes(UNCHANGED, {})
+    committed = yaml.safe_load(text)
+    bases = {UNCHANGED: committed}
+    bases |= {name: recipes.apply(committed, each) for name, each in _overlays()}
+    all_changes = [
+        Changes(name, _difference(settings, base)) for name, base in bases.items()
     ]
-    return textwrap.shorten(", ".join(changes), width=90, placeholder=" ...")
+    return min(all_changes, key=lambda each: len(each.values))
 
 
-def tags() -> dict[str, str]:
-    """What made this run: git commit, DVC experiment and versions, as far as known."""
+def _overlays() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Recipes by name; a file that does not hold one is left out."""
+    for name in recipes.names():
+        with suppress(DdimError, OSError):
+            overlay = recipes.overlay(name)
+            if all(isinstance(values, Mapping) for values in overlay.values()):
+                yield name, overlay
+
+
+def _difference(settings: Settings, base: Settings) -> dict[str, tuple[str, str]]:
+    here, there = json.loads(json.dumps(_flatten(settings))), _flatten(base)
+    return {
+        name: (_text(value), _text(there[name]) if name in there else "")
+        for name, value in here.items()
+        if name not in there or there[name] != value
+    }
+
+
+def run_name(settings: Settings) -> str:
+    """What differs, on which recipe, and the DVC experiment, if that says more.
+
+    Such as `train.loss=mse on demo (sunny-day)`, `demo` or `default`: what tells runs
+    of a list apart comes first. The changes are cut at 90 letters.
+    """
+    found, experiment = changes(settings), os.environ.get("DVC_EXP_NAME")
+    text = textwrap.shorten(str(found), width=90, placeholder=" ...")
+    recipe = found.base if found.base != UNCHANGED else ""
+    what = " on ".join(part for part in (text, recipe) if part) or UNCHANGED
+    return f"{what} ({experiment})" if experiment not in (None, "", what) else what
+
+
+def note(found: Changes) -> str:
+    """The changes as a table in Markdown, which MLflow shows on the run's page."""
+    base = {UNCHANGED: "the last commit"}.get(found.base, f"the recipe `{found.base}`")
+    if not found.values:
+        return f"Settings of {base}."
+    rows = [
+        f"| `{name}` | {_cell(here)} | {_cell(there)} |"
+        for name, (here, there) in found.values.items()
+    ]
+    head = [f"Settings of {base}, except:", "", "| setting | here | there |"]
+    return "\n".join([*head, "|---|---|---|", *rows])
+
+
+def _cell(text: str) -> str:
+    return f"`{text}`".replace("|", "\\|") if text else "not there"
+
+
+def tags(settings: Settings) -> dict[str, str]:
+    """What made this run: changes, git commit, DVC experiment, versions, if known."""
+    found = changes(settings)
     known = {
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": sys.argv[0],
         "mlflow.source.git.commit": _git("rev-parse", "HEAD").strip(),
+        "mlflow.note.content": note(found),
+        "changes": str(found),
+        "recipe": found.base,
         "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
-        **{f"version.{name}": version for name, version in versions().items()},
+        **{f"version.{name}": each for name, each in all_versions().items()},
     }
-    return {name: value for name, value in known.items() if value}
+    return {name: value[:5000] for name, value in known.items() if value}
+
+
+def data_name(data: Mapping[str, Any]) -> str:
+    """What the section `data` takes its images from, in a word."""
+    return DATA_NAMES[data["source"]](data)
+
+
+DATA_NAMES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "tfds": lambda data: data["name"],
+    "folder": lambda data: Path(data["folder"]).resolve().name,
+    "procedural": lambda data: "procedural",
+}
+
+
+def all_versions() -> dict[str, str]:
+    """`versions`, and those of other libraries that write or read what a run leaves."""
+    return versions() | {name: metadata.version(name) for name in _installed()}
+
+
+def _installed() -> Iterator[str]:
+    for name in ("dvc", "h5py", "mlflow", "pandas", "pillow", "pydantic"):
+        with suppress(metadata.PackageNotFoundError):
+            metadata.version(name)
+            yield name
 
 
 def versions() -> dict[str, str]:

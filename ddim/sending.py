@@ -42,9 +42,9 @@ def send(settings: Params) -> str:
         raise DdimError(f"{WEIGHTS}: not there; the stage train makes it")
     _check(settings)
     epochs = history.read("metrics/history.csv")
-    points = _kid_points()
+    summary = _kid_summary()
+    points = _kid_points(summary) if summary else {}
     sections = EVALUATION if points else TRAINING
-    told = read_json(WEIGHTS.with_name("model.json"), made_by="train")
     files = {
         path: folder
         for folder, patterns in FOLDERS.items()
@@ -55,13 +55,14 @@ def send(settings: Params) -> str:
         settings.tracking.experiment,
         settings.model_dump(include=sections),
         WEIGHTS,
-        tags={"data.sha256": told["data_digest"]},
         history=epochs,
         points=points,
         strict=True,
     ) as run:
         for path, folder in files.items():
             run.log_artifact(path, folder)
+        if points:
+            run.register(WEIGHTS.parent, summary)
     return (
         f"MLflow run {run.run_id} of checkpoint {sha256(WEIGHTS)[:12]} holds "
         f"{len(epochs)} epochs, KID at {len(points.keys() - {0})} step counts and "
@@ -69,12 +70,15 @@ def send(settings: Params) -> str:
     )
 
 
-def _kid_points() -> dict[int, dict]:
-    """Figures of the evaluation; none before the stage evaluate has run."""
-    table, summary = Path("metrics/kid.csv"), Path("metrics/kid.json")
-    if not table.exists():
+def _kid_summary() -> dict[str, Any]:
+    """What the evaluation tells of its table; empty before it has run."""
+    if not Path("metrics/kid.csv").exists():
         return {}
-    return history.kid_points(pd.read_csv(table), read_json(summary, "evaluate"))
+    return read_json("metrics/kid.json", "evaluate")
+
+
+def _kid_points(summary: dict[str, Any]) -> dict[int, dict]:
+    return history.kid_points(pd.read_csv("metrics/kid.csv"), summary)
 
 
 def _check(settings: Params) -> None:

@@ -12,18 +12,18 @@ workspace holds.
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
-from ddim import mlflow_store, provenance
+from ddim import mlflow_store, provenance, registered_model, tracked_data
 from ddim.errors import DdimError
 from ddim.files import sha256
 from ddim.provenance import Settings
+from ddim.registered_model import CHECKPOINT_TAG, Candidate
 
-CHECKPOINT_TAG = "checkpoint_sha256"
 LATER = "python -m ddim.tracking send logs everything later"
 
 Points = Mapping[int, Mapping[str, float]]
@@ -73,6 +73,7 @@ class Run:
         self._client: Any = None
         self._stored: Any = None
         self._curves: dict[str, dict[int, float]] = {}
+        self._told: tuple[str, Settings] | None = None
 
     def __enter__(self) -> "Run":
         return self
@@ -109,10 +110,34 @@ class Run:
         """Keep a copy of a file, in place of an earlier one of the same name."""
         self._client.log_artifact(self.run_id, str(path), folder)
 
+    def log_artifacts(
+        self, paths: Iterable[str | Path], folder: str | None = None
+    ) -> None:
+        """Keep copies of several files."""
+        for path in paths:
+            self.log_artifact(path, folder)
+
     @_never_stops_a_stage
     def set_checkpoint(self, path: str | Path) -> None:
         """Tell which weights file came of this run, so that `attach` finds it."""
         self._client.set_tag(self.run_id, CHECKPOINT_TAG, sha256(path))
+
+    @_never_stops_a_stage
+    def register(self, checkpoint: str | Path, summary: Mapping[str, Any]) -> None:
+        """Register the model in the folder `checkpoint`, once for its weights.
+
+        The conditions in the `summary` of the evaluation tell with which others the
+        run's lowest val_kid compares. Does nothing for a run without val_kid, and
+        before `attach`.
+        """
+        val_kid = self._curve("val_kid")
+        if not val_kid or not self._told:
+            return
+        candidate = Candidate(
+            Path(checkpoint), min(val_kid.values()), *self._told, summary["conditions"]
+        )
+        with mlflow_store.lock():
+            registered_model.register(self._client, self._stored, candidate)
 
     @_never_stops_a_stage
     def _start(
@@ -132,6 +157,7 @@ class Run:
             self._create(experiment_id, settings, tags)
         remember(self._stored.info.run_id)
         self._log_parameters(settings)
+        tracked_data.log(self._client, str(self.run_id), settings, tags)
 
     @_never_stops_a_stage
     def _attach(
@@ -144,6 +170,7 @@ class Run:
         points: Points,
     ) -> None:
         self._client, experiment_id = mlflow_store.connect(experiment)
+        self._told = experiment, settings
         digest = sha256(checkpoint)
         query = f"tags.{CHECKPOINT_TAG} = '{digest}'"
         with mlflow_store.lock():
@@ -154,6 +181,7 @@ class Run:
             if self._stored.info.status != "FINISHED":
                 self._client.set_terminated(self.run_id)
         self._log_parameters(settings)
+        tracked_data.log(self._client, str(self.run_id), settings, tags)
 
     def _find_abandoned(
         self, experiment_id: str, settings: Settings, history: Points
@@ -193,7 +221,7 @@ class Run:
     def _create(
         self, experiment_id: str, settings: Settings, tags: Mapping[str, str]
     ) -> None:
-        tags = {**provenance.tags(), **tags}
+        tags = {**provenance.tags(settings), **tags}
         name = provenance.run_name(settings)
         self._take(self._client.create_run(experiment_id, tags=tags, run_name=name))
 
@@ -280,9 +308,8 @@ def attach(
     `start`, unless `strict`: then it raises `DdimError`.
     """
     run = Run(enabled, strict=strict)
-    run._attach(
-        experiment, settings, tags or {}, checkpoint, history or {}, points or {}
-    )
+    tags = {**tracked_data.tag(checkpoint), **(tags or {})} if enabled else {}
+    run._attach(experiment, settings, tags, checkpoint, history or {}, points or {})
     run.log_points(history or {})
     run.log_points(points or {})
     return run

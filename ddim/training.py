@@ -96,10 +96,11 @@ def train(
         work, state.get("best_val_kid", float("inf")), state.get("best_epoch", 0)
     )
 
-    def publish(row: dict[str, float]) -> None:
+    def publish(row: dict[str, float], seconds: float) -> None:
         _publish(work, paths)
         epoch = int(row["epoch"])
-        run.log_metrics({k: v for k, v in row.items() if k != "epoch"}, epoch)
+        figures = {k: v for k, v in row.items() if k != "epoch"}
+        run.log_metrics({**figures, "epoch_seconds": seconds}, epoch)
         picture = work / callbacks.EPOCHS / f"epoch_{epoch:04d}.png"
         run.log_artifact(picture, "epochs")
 

@@ -31,8 +31,8 @@ def main() -> None:
         history=history.read("metrics/history.csv"),
         points=history.kid_points(table, summary),
     ) as run:
-        for path in FILES:
-            run.log_artifact(path, "metrics")
+        run.log_artifacts(FILES, "metrics")
+        run.register("checkpoints", summary)
 
 
 if __name__ == "__main__":

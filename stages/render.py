@@ -21,8 +21,7 @@ def main() -> None:
         enabled=settings.tracking.enabled,
         history=history.read("metrics/history.csv"),
     ) as run:
-        for picture in render.Pictures().written():
-            run.log_artifact(picture, "pictures")
+        run.log_artifacts(render.Pictures().written(), "pictures")
 
 
 if __name__ == "__main__":

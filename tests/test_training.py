@@ -281,7 +281,7 @@ def test_weights_of_an_epoch_that_was_never_finished_are_not_mixed_up(
 ):
     """Killed after a better epoch's weights were written and before its state was."""
     best = callbacks.KeepBest(Path("work"))
-    table = callbacks.History(Path("work"), [], lambda row: None)
+    table = callbacks.History(Path("work"), [], lambda row, seconds: None)
     best.best, best.epoch = 2.0, 3
     monkeypatch.setattr(checkpoint, "save_weights", lambda _, path: path.touch())
     Path("work").mkdir()
