@@ -10,6 +10,7 @@ of its own, and the alias `best` of it means what it says.
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ddim import runtime
 from ddim.files import copy, sha256
 from ddim.provenance import Settings, data_name
 
@@ -174,15 +176,18 @@ def _save(folder: Path, checkpoint: Path, model: Any, run: Any) -> None:
 
 
 def _signature() -> Any:
+    """Every column may be missing, and any cell empty, which `long` would not allow."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
+    from mlflow.types.schema import AnyType
 
-    inputs = {
-        "class": "string",
-        "steps": "long",
-        "seed": "long",
-        "sampler": "string",
-        "guidance_scale": "double",
+    text, number = "string", AnyType()
+    inputs: dict[str, Any] = {
+        "class": text,
+        "steps": number,
+        "seed": number,
+        "sampler": text,
+        "guidance_scale": number,
     }
     columns = (ColSpec(kind, name, required=False) for name, kind in inputs.items())
     return ModelSignature(Schema([*columns]), Schema([ColSpec("binary", "png")]))
@@ -190,9 +195,7 @@ def _signature() -> Any:
 
 def _requirements() -> list[str]:
     """What is installed here, pinned."""
-    import keras
-
-    backend = keras.config.backend()
+    backend = os.environ.get("KERAS_BACKEND") or runtime.installed_backend()
     names = [*REQUIREMENTS, backend, f"{backend}-cpu"]
     installed = {name: _version(name) for name in names}
     return [f"{name}=={version}" for name, version in installed.items() if version]

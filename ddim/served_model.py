@@ -4,6 +4,7 @@ MLflow finds `_load_pyfunc` by its name, so that nothing has to be pickled.
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,13 +90,16 @@ class ServedModel:
         )
 
 
-def _row(cells: dict[str, Any]) -> Row:
+def _row(cells: Mapping[Any, Any]) -> Row:
     filled = {name: value for name, value in cells.items() if not pd.isna(value)}
-    plain = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in filled.items()
-    }
-    return validate_section(Row, plain)
+    return validate_section(Row, {k: _plain(value) for k, value in filled.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Python's own number; a whole one where an empty cell made its column floats."""
+    number = value.item() if isinstance(value, np.generic) else value
+    whole = isinstance(number, float) and number.is_integer()
+    return int(number) if whole else number
 
 
 def _png(image: np.ndarray) -> bytes:
