@@ -57,10 +57,12 @@ class Candidate:
     @property
     def comparable(self) -> dict[str, Any]:
         """Conditions under which val_kid means the same."""
-        keys = ("encoder", "weights_sha256", "layer", "resolution", "data_digest")
-        train, real = self.settings["train"], self.conditions.get("real_images")
+        given, train = self.conditions, self.settings["train"]
+        keys = ("encoder", "layer", "resolution", "data_digest")
+        real = given["real_images"]
         return {
-            **{key: self.conditions.get(key) for key in keys},
+            **{key: given[key] for key in keys},
+            "weights": given["weights_sha256"] or given["weights"],
             "real_images": real,
             "generated_images": train["kid_images"] or real,
             "steps": train["kid_steps"],
