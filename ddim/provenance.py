@@ -19,6 +19,7 @@ import yaml
 
 from ddim import recipes
 from ddim.errors import DdimError
+from ddim.params import Params
 
 UNCHANGED = "default"
 """Name of the committed settings, and of a run that has these."""
@@ -47,6 +48,30 @@ class Changes:
     def __str__(self) -> str:
         """Such as `train.loss=mse, train.epochs=5`; empty without changes."""
         return ", ".join(f"{name}={here}" for name, (here, _) in self.values.items())
+
+    def brief(self) -> str:
+        """The same without the sections: `loss=mse, epochs=5`; at most 90 letters.
+
+        Lists show 20 letters of a name. A key that several sections have keeps its own.
+        """
+        parts = [
+            f"{name if _last(name) in AMBIGUOUS else _last(name)}={here}"
+            for name, (here, _) in self.values.items()
+        ]
+        return textwrap.shorten(", ".join(parts), width=90, placeholder=" ...")
+
+
+def _last(name: str) -> str:
+    return name.partition(".")[2]
+
+
+_KEYS = [
+    key
+    for section in Params.model_fields.values()
+    for key in getattr(section.annotation, "model_fields", ())
+]
+AMBIGUOUS = {key for key in _KEYS if _KEYS.count(key) > 1}
+"""Keys of several sections, such as `seed`."""
 
 
 def changes(settings: Settings) -> Changes:
@@ -87,13 +112,12 @@ def _difference(settings: Settings, base: Settings) -> dict[str, tuple[str, str]
 def run_name(settings: Settings) -> str:
     """What differs, on which recipe, and the DVC experiment, if that says more.
 
-    Such as `train.loss=mse on demo (sunny-day)`, `demo` or `default`: what tells runs
-    of a list apart comes first. The changes are cut at 90 letters.
+    Such as `loss=mse on demo (sunny-day)`, `demo` or `default`: what tells runs of a
+    list apart comes first.
     """
     found, experiment = changes(settings), os.environ.get("DVC_EXP_NAME")
-    text = textwrap.shorten(str(found), width=90, placeholder=" ...")
     recipe = found.base if found.base != UNCHANGED else ""
-    what = " on ".join(part for part in (text, recipe) if part) or UNCHANGED
+    what = " on ".join(part for part in (found.brief(), recipe) if part) or UNCHANGED
     return f"{what} ({experiment})" if experiment not in (None, "", what) else what
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -141,13 +142,14 @@ def server(project, models, tmp_path):
     elsewhere.mkdir()
     hidden = {"PYTHONPATH", "KERAS_BACKEND"}
     kept = {k: v for k, v in os.environ.items() if k not in hidden}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-P", "-m", "mlflow", "models", "serve"]
     command += ["-m", f"models:/{name}@best", "--env-manager", "local"]
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=elsewhere,
-            env={**kept, "MLFLOW_TRACKING_URI": mlflow_store.uri()},
+            env={**kept, "PATH": path, "MLFLOW_TRACKING_URI": mlflow_store.uri()},
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -156,7 +158,8 @@ def server(project, models, tmp_path):
             wait_for(process, port)
             yield port
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait(20)
 
 
