@@ -31,7 +31,7 @@ CHECKPOINT = "checkpoints"
 
 
 def load(source: str | Path = CHECKPOINT) -> "Model":
-    """A trained model from a folder, or from MLflow, as in `models:/ddim@best`.
+    """A trained model from a folder, or from MLflow, as in `models:/NAME@best`.
 
     Chooses a backend and deterministic sums unless Keras has been imported before.
     Raises `DdimError` if there is no model, or a damaged one.

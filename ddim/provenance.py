@@ -130,7 +130,7 @@ def note(found: Changes) -> str:
         f"| `{name}` | {_cell(here)} | {_cell(there)} |"
         for name, (here, there) in found.values.items()
     ]
-    head = [f"Settings of {base}, except:", "", "| setting | here | there |"]
+    head = [f"Settings of {base}, except:", "", "| setting | this run | there |"]
     return "\n".join([*head, "|---|---|---|", *rows])
 
 

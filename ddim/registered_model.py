@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ddim import runtime
-from ddim.files import copy, sha256
+from ddim.files import sha256
 from ddim.provenance import Settings, data_name
 
 ALIAS = "best"
@@ -59,10 +60,10 @@ class Candidate:
         """Conditions under which val_kid means the same."""
         given, train = self.conditions, self.settings["train"]
         keys = ("encoder", "layer", "resolution", "data_digest")
-        real = given["real_images"]
+        real = given.get("real_images")
         return {
-            **{key: given[key] for key in keys},
-            "weights": given["weights_sha256"] or given["weights"],
+            **{key: given.get(key) for key in keys},
+            "weights": given.get("weights_sha256") or given.get("weights"),
             "real_images": real,
             "generated_images": train["kid_images"] or real,
             "steps": train["kid_steps"],
@@ -78,10 +79,11 @@ class Candidate:
         return re.sub(r"[^\w.-]+", "-", name)
 
 
-def register(client: Any, run: Any, candidate: Candidate) -> None:
+def register(client: Any, run: Any, candidate: Candidate) -> str:
     """Log, register and, if its val_kid is the lowest, name the model `best`.
 
     Whatever an earlier attempt has done is not done again. `run` is the model's run.
+    Returns a line that tells where the model is.
     """
     digest = sha256(candidate.checkpoint / WEIGHTS)
     _make_room(client, candidate)
@@ -90,7 +92,13 @@ def register(client: Any, run: Any, candidate: Candidate) -> None:
     if not mine:
         model = _logged(client, run, digest) or _log(client, run, candidate, digest)
         mine = [_create_version(client, run, model, candidate, digest)]
-    _move_alias(client, candidate.name, mine[0], [*versions, *mine])
+    version = mine[0].version
+    best = _move_alias(client, candidate.name, mine[0], [*versions, *mine])
+    told = "this model" if str(best) == str(version) else f"version {best}"
+    return (
+        f"MLflow: this model is models:/{candidate.name}/{version}; "
+        f"models:/{candidate.name}@{ALIAS} is {told}"
+    )
 
 
 def _make_room(client: Any, candidate: Candidate) -> None:
@@ -158,8 +166,9 @@ def _save(folder: Path, checkpoint: Path, model: Any, run: Any) -> None:
     from mlflow import pyfunc
     from mlflow.models import Model
 
+    (folder / FOLDER).mkdir()
     for file in FILES:
-        copy(checkpoint / file, folder / FOLDER / file)
+        shutil.copyfile(checkpoint / file, folder / FOLDER / file)
     pyfunc.save_model(
         str(folder / NAME),
         loader_module=LOADER,
@@ -230,16 +239,18 @@ def _create_version(
     return version
 
 
-def _move_alias(client: Any, name: str, mine: Any, versions: list[Any]) -> None:
+def _move_alias(client: Any, name: str, mine: Any, versions: list[Any]) -> Any:
     """To this version if it is better than the holder; without one to the best of all.
 
-    Of equal ones the oldest keeps it. A holder chosen by hand stays until then.
+    Of equal ones the oldest keeps it. A holder chosen by hand stays until then. Returns
+    the number of the version that has the alias.
     """
     holder = client.get_registered_model(name).aliases.get(ALIAS)
     held = [each for each in versions if str(each.version) == str(holder)]
     best = min([*held, mine] if held else versions, key=_val_kid)
     if str(best.version) != str(holder):
         client.set_registered_model_alias(name, ALIAS, best.version)
+    return best.version
 
 
 def _val_kid(version: Any) -> float:

@@ -20,7 +20,8 @@ def tag(checkpoint: str | Path) -> dict[str, str]:
         told = read_json(Path(checkpoint).with_name("model.json"), made_by="train")
     except DdimError:
         return {}
-    return {TAG: told["data_digest"]} if "data_digest" in told else {}
+    known = isinstance(told, dict) and "data_digest" in told
+    return {TAG: told["data_digest"]} if known else {}
 
 
 def log(client: Any, run_id: str, settings: Settings, tags: Mapping[str, str]) -> None:

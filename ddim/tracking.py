@@ -127,17 +127,18 @@ class Run:
         """Register the model in the folder `checkpoint`, once for its weights.
 
         The conditions in the `summary` of the evaluation tell with which others the
-        run's lowest val_kid compares. Does nothing for a run without val_kid, and
-        before `attach`.
+        run's lowest val_kid compares. Does nothing if either is missing. Prints where
+        the model is.
         """
-        val_kid = self._curve("val_kid")
-        if not val_kid or not self._told:
+        val_kid, conditions = self._curve("val_kid"), summary.get("conditions")
+        if not (val_kid and conditions and self._told):
             return
         candidate = Candidate(
-            Path(checkpoint), min(val_kid.values()), *self._told, summary["conditions"]
+            Path(checkpoint), min(val_kid.values()), *self._told, conditions
         )
         with mlflow_store.lock():
-            registered_model.register(self._client, self._stored, candidate)
+            told = registered_model.register(self._client, self._stored, candidate)
+        print(told, flush=True)
 
     @_never_stops_a_stage
     def _start(

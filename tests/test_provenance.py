@@ -121,7 +121,7 @@ def test_the_note_and_tags_tell_every_change(recipes):
     assert tags["recipe"] == "default"
     assert tags["changes"] == "train.loss=a|b, train.kid_images=64"
     assert tags["mlflow.note.content"].splitlines()[2:] == [
-        "| setting | here | there |",
+        "| setting | this run | there |",
         "|---|---|---|",
         "| `train.loss` | `a\\|b` | `mae` |",
         "| `train.kid_images` | `64` | `null` |",

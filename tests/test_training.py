@@ -63,6 +63,19 @@ def test_leaves_weights_history_pictures_and_summary(settings, trained):
     assert checkpoint.load(paths.checkpoint).description.image_shape == (16, 16, 3)
 
 
+def test_seconds_are_told_with_each_epoch_and_kept_out_of_the_history(
+    settings, paths, monkeypatch
+):
+    told = {}
+    monkeypatch.setattr(
+        SILENT, "log_metrics", lambda figures, step: told.update({step: figures})
+    )
+    out, _ = run(settings, paths)
+    assert [told[epoch]["epoch_seconds"] > 0 for epoch in (1, 2)] == [True, True]
+    assert "val_kid" in told[1]
+    assert "epoch_seconds" not in pd.read_csv(out.history).columns
+
+
 def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
     """The saved model's own val_kid, computed apart, is the best in the history."""
     paths, _ = trained

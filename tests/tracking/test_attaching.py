@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddim import tracking
+from ddim import tracked_data, tracking
 from tests.tracking.stages import (
     EVALUATION,
     HISTORY,
@@ -90,3 +90,31 @@ def test_an_error_while_attached_leaves_the_training_finished(project, weights):
     with pytest.raises(ValueError), tracking.attach("ddim", SETTINGS, weights):  # noqa: PT011
         raise ValueError
     assert [run.info.status for run in runs()] == ["FINISHED"]
+
+
+def test_a_run_tells_its_data_set_once(project, weights):
+    """By the digest in the description of the model."""
+    data = {"data": {"source": "tfds", "name": "mnist", "image_size": 32}}
+    settings = {**SETTINGS, **data}
+    (weights.parent / "model.json").write_text('{"data_digest": "%s"}' % ("a" * 64))
+    tags = {tracked_data.TAG: "a" * 64}
+    with tracking.start("ddim", settings, tags=tags) as run:
+        run.log_points(HISTORY)
+        run.set_checkpoint(weights)
+    for _ in range(2):
+        tracking.attach("ddim", settings, weights)
+    (stored,) = runs()
+    (used,) = stored.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("mnist 32px", "a" * 36)
+    assert (used.tags[0].key, used.tags[0].value) == (
+        "mlflow.data.context",
+        "training",
+    )
+
+
+def test_a_description_without_a_digest_tells_no_data_set(project, weights):
+    (weights.parent / "model.json").write_text("[]")
+    data = {"data": {"source": "procedural", "image_size": 32}}
+    tracking.attach("ddim", data, weights)
+    (stored,) = runs()
+    assert stored.inputs.dataset_inputs == []

@@ -1,5 +1,7 @@
 """A trained model is logged and registered once, and the best one is named."""
 
+import errno
+import shutil
 import sqlite3
 from importlib.metadata import version
 from pathlib import Path
@@ -161,7 +163,23 @@ def test_a_store_out_of_reach_costs_one_line(project, models, monkeypatch, capfd
     assert capfd.readouterr().err.count("\n") == 1
 
 
-def test_names_are_taken_from_the_data(project, models):
+def test_the_name_is_told_and_taken_from_the_data(project, models, capfd):
     register(models[0], 2.0)
+    register(models[1], 3.0)
     (name,) = registered()
     assert name.startswith("ddim-procedural-16px-")
+    assert capfd.readouterr().out.splitlines() == [
+        f"MLflow: this model is models:/{name}/1; models:/{name}@best is this model",
+        f"MLflow: this model is models:/{name}/2; models:/{name}@best is version 1",
+    ]
+
+
+def test_a_disk_that_is_full_costs_one_line(project, models, monkeypatch, capfd):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", refuse)
+    register(models[0], 2.0)
+    errors = capfd.readouterr().err
+    assert errors.count("\n") == 1
+    assert "No space left on device" in errors

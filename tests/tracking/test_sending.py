@@ -14,6 +14,7 @@ import yaml
 from ddim import sending, tracking
 from ddim.errors import DdimError
 from tests.conftest import tiny_settings
+from tests.tracking.models import CONDITIONS, registered
 from tests.tracking.stages import client, runs, steps
 
 SETTINGS = tiny_settings(train={"epochs": 3})
@@ -53,7 +54,8 @@ def workspace(project, monkeypatch) -> Path:
     Path("checkpoints/model.json").write_text(json.dumps({"data_digest": "abc"}))
     pd.DataFrame(ROWS).to_csv("metrics/history.csv", index=False)
     pd.DataFrame(KID).to_csv("metrics/kid.csv", index=False)
-    Path("metrics/kid.json").write_text(json.dumps({"best_kid": 0.1, "best_steps": 5}))
+    summary = {"best_kid": 0.1, "best_steps": 5, "conditions": CONDITIONS}
+    Path("metrics/kid.json").write_text(json.dumps(summary))
     Path("metrics/train.json").write_text("{}")
     for name in ("samples.png", "animations/steps.gif", "epochs/epoch_0001.png"):
         Path("renders", name).write_bytes(b"picture")
@@ -101,6 +103,9 @@ def check_complete() -> str:
     assert files(run_id, "metrics") == metrics
     assert files(run_id, "pictures") == {"samples.png", "steps.gif"}
     assert files(run_id, "epochs") == {"epoch_0001.png"}
+    (data,) = [each.dataset for each in run.inputs.dataset_inputs]
+    assert (data.name, data.digest) == ("procedural 16px", "abc")
+    assert list(registered().values()) == [{"best": 1, "val_kid": [3.1 / 3]}]
     return run_id
 
 
@@ -165,6 +170,7 @@ def test_a_training_alone_is_sent_without_an_evaluation(workspace):
     for path in workspace.glob("metrics/kid.*"):
         path.unlink()
     assert "3 epochs, KID at 0 step counts and 5 files" in sending.send(SETTINGS)
+    assert registered() == {}
 
 
 def test_settings_that_did_not_make_the_results_are_refused(workspace):
