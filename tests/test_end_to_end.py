@@ -147,22 +147,41 @@ def test_a_setting_reaches_the_stages_it_is_for(project, override, expected):
     assert set(stages_run(planned)) <= set(expected)
 
 
+def test_the_best_of_the_trained_models_is_named(project):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    (model,) = client.search_registered_models()
+    versions = client.search_model_versions(f"name = '{model.name}'")
+    digests = [version.tags["checkpoint_sha256"] for version in versions]
+    assert len(set(digests)) == len(digests) > 1
+    best = min(versions, key=lambda version: float(version.tags["val_kid"]))
+    alias = client.get_model_version_by_alias(model.name, "best")
+    assert alias.version == best.version
+
+
 def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(project):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("ddim")
     runs = client.search_runs([experiment.experiment_id])
-    by_name = {run.info.run_name.split(":")[0]: run for run in runs}
+    by_name = {run.data.tags["dvc.experiment"]: run for run in runs}
     assert {"tiny", "mse"} <= set(by_name)
     assert len(runs) == len(by_name)
     tiny = by_name["tiny"]
+    assert tiny.info.run_name == "tiny"
+    assert by_name["mse"].info.run_name == "loss=mse (mse)"
     assert tiny.info.status == "FINISHED"
     assert tiny.data.params["train.loss"] == "mae"
     assert tiny.data.tags["dvc.experiment"] == "tiny"
     assert "mlflow.source.git.commit" in tiny.data.tags
     epochs = client.get_metric_history(tiny.info.run_id, "val_kid")
     assert [point.step for point in epochs] == [1, 2]
+    seconds = client.get_metric_history(tiny.info.run_id, "epoch_seconds")
+    assert [point.step for point in seconds] == [1, 2]
+    assert len(tiny.inputs.dataset_inputs) == 1
+    assert len(tiny.outputs.model_outputs) == 1
     steps = client.get_metric_history(tiny.info.run_id, "kid by diffusion steps/ddim")
     assert [point.step for point in steps] == [1, 2, 5]
     pictures = client.list_artifacts(tiny.info.run_id, "pictures")

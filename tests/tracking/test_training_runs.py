@@ -56,6 +56,16 @@ def test_a_resumed_run_is_given_the_epochs_it_lacks(project):
     assert steps(run.run_id, "val_kid") == steps(run.run_id, "n_loss") == [1, 2]
 
 
+def test_an_epoch_that_is_trained_twice_keeps_its_first_seconds(project):
+    """Killed between logging it and writing the state to go on from."""
+    with tracking.start("ddim", SETTINGS) as run:
+        run.log_metrics({**HISTORY[1], "epoch_seconds": 5.0}, 1)
+    with tracking.start("ddim", SETTINGS, run_id=run.run_id) as again:
+        again.log_metrics({**HISTORY[1], "epoch_seconds": 7.0}, 1)
+    assert steps(run.run_id, "epoch_seconds") == [1]
+    assert runs()[0].data.metrics["epoch_seconds"] == 5.0
+
+
 @pytest.mark.parametrize("vanish", ["deleted", "unknown"])
 def test_a_resumed_run_that_is_gone_is_made_again(project, vanish):
     with tracking.start("ddim", SETTINGS) as run:
