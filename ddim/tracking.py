@@ -4,6 +4,7 @@ A run stands for a trained model with the settings and figures that go with it. 
 starts it. Evaluation and rendering attach to it by the digest of the weights file; if
 there is none, or it holds other settings or figures than theirs, they open another.
 A point of a curve (metric and step) is logged once; logging it again does nothing.
+The evaluation also registers the model, see `ddim.registered_model`.
 
 `python -m ddim.tracking ui` shows the runs in a browser, `... send` logs what the
 workspace holds.
