@@ -170,13 +170,10 @@ def _compare(commands: Any) -> None:
 
 def _export(commands: Any) -> None:
     command = _command(
-        commands,
-        "export",
-        "export",
-        "write the model and its card into one folder",
-        keras=False,
+        commands, "export", "export", "write the model and its card into one folder"
     )
     command.add_argument("folder", type=Path, metavar="DIR")
+    command.add_argument("--model", default="checkpoints", help=MODEL_HELP)
 
 
 def _model_options(command: argparse.ArgumentParser) -> None:
