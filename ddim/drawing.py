@@ -31,18 +31,19 @@ def sample(options: Namespace) -> None:
     model = _load(options)
     settings = _settings(options, model)
     rows, columns = settings.rows, settings.columns
-    classes = np.resize(settings.classes or model.class_names, rows).tolist()
+    named = settings.classes or model.class_names
+    classes = np.resize(named, rows).tolist() if named else []
     batches = model.batches(
         rows * columns,
         steps=options.steps,
         seed=options.seed,
-        classes=np.repeat(classes, columns).tolist() if model.class_names else (),
+        classes=np.repeat(classes, columns).tolist(),
         initial_noise=_kept_noise(options.noise, model, rows * columns),
         **_choices(options),
     )
     images = _drawn(batches, rows * columns, model)
     picture = pictures.grid(images, rows, columns, settings.scale)
-    if model.class_names:
+    if classes:
         picture = pictures.with_row_names(picture, classes)
     pictures.save_png(options.out, picture)
     print(f"{rows * columns} samples: {options.out}")
@@ -213,6 +214,11 @@ def _kept_noise(path: Path | None, model: Model, count: int) -> np.ndarray | Non
     """Noise (count, h, w, c) that `ddim invert --noise` kept, again and again."""
     if path is None:
         return None
+    if not path.is_file():
+        raise DdimError(
+            "--noise: expected a file that ddim invert --noise wrote; received "
+            f"{path}, which is not there"
+        )
     noise = read_npy(path, made_by="ddim invert")
     if noise.ndim != 4 or noise.shape[1:] != model.image_shape or not len(noise):
         raise DdimError(
