@@ -164,6 +164,33 @@ class Model:
             iterations=iterations,
         )
 
+    def denoise(
+        self,
+        noisy_images: np.ndarray,
+        diffusion_time: float,
+        *,
+        classes: Sequence[str] = (),
+        **choices: Any,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the network takes noisy images apart into: images and noises.
+
+        All are (n, h, w, c) and normalised, as the network sees them; see
+        `trained.description.normalizer`.
+        """
+        from keras import ops
+
+        self._check_shape("noisy_images", noisy_images)
+        asked = self.request(len(noisy_images), 1, 0, **choices)
+        generator = self.generator(asked.schedule)
+        labels = self._labels(len(noisy_images), classes)
+        rates = (float(rate) for rate in generator.schedule(diffusion_time))
+        rows = np.resize(np.arange(len(noisy_images)), generator.batch_size)
+        predicted = generator.denoiser(labels[rows], asked.method)(
+            ops.convert_to_tensor(noisy_images[rows].astype(np.float32)), *rates
+        )
+        images, noises = (ops.convert_to_numpy(part) for part in predicted)
+        return images[: len(noisy_images)], noises[: len(noisy_images)]
+
     def request(self, count: int, steps: int, seed: int, **choices: Any) -> Request:
         """What `batches` is asked for, found right. Raises `DdimError` if it is not."""
         values = DEFAULTS | choices

@@ -31,7 +31,7 @@ Revision = Mapping[str, Any]
 
 def compare(options: Namespace) -> None:
     """Print the table of the experiments asked for, or of all."""
-    shown = table(_revisions(all_commits=options.all), options.names)
+    shown = table(revisions(all_commits=options.all), options.names)
     if options.sort not in shown.columns:
         known = ", ".join(shown.columns)
         raise DdimError(f"--sort: expected one of {known}; received {options.sort}")
@@ -48,13 +48,13 @@ def compare(options: Namespace) -> None:
         )
 
 
-def table(revisions: Sequence[Revision], names: Sequence[str] = ()) -> pd.DataFrame:
+def table(found: Sequence[Revision], names: Sequence[str] = ()) -> pd.DataFrame:
     """A row per experiment: settings that differ from most rows, figures, minutes.
 
     Rows without figures are left out. Raises `DdimError` if none is left or a name is
     unknown.
     """
-    rows = _trained(revisions)
+    rows = _trained(found)
     known = [_name(each) for each in rows]
     unknown = [name for name in names if name not in known]
     if unknown or not rows:
@@ -97,7 +97,7 @@ def differences(settings: Sequence[Mapping[str, str]]) -> list[str]:
     ]
 
 
-def _revisions(*, all_commits: bool) -> list[Revision]:
+def revisions(*, all_commits: bool = False) -> list[Revision]:
     """The workspace, commits and their experiments, in DVC's order."""
     command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
     done = subprocess.run(
@@ -120,13 +120,13 @@ def _flat(commits: Iterable[Mapping[str, Any]]) -> Iterable[Revision]:
             yield from experiment["revs"][:1]
 
 
-def _trained(revisions: Sequence[Revision]) -> list[Revision]:
+def _trained(found: Sequence[Revision]) -> list[Revision]:
     """Those with figures; of equal ones, as workspace and experiment are, the last."""
     by_content = {
         json.dumps(
             [_settings(each), [_figure(each, column) for column in FIGURES]]
         ): each
-        for each in revisions
+        for each in found
         if _figure(each, "best val_kid") is not None
     }
     return list(by_content.values())

@@ -221,3 +221,15 @@ def test_compare_tabulates_the_experiments(project):
     }
     summary = json.loads((project / "metrics/kid.json").read_text())
     assert table["KID 5 steps"]["tiny"] == summary["kid_5_steps"]
+
+
+def test_the_tour_runs(project):
+    import nbformat
+    from nbclient import NotebookClient
+
+    (project / "notebooks").mkdir()
+    notebook = nbformat.read(ROOT / "notebooks/tour.ipynb", 4)
+    where = {"metadata": {"path": str(project / "notebooks")}}
+    NotebookClient(notebook, timeout=300, resources=where).execute()
+    *_, compared = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "val_kid" in compared.outputs[0]["data"]["text/html"]
