@@ -86,7 +86,7 @@ def train(
     model = build_model(description, train)
     batches, validation = _batches(description, train, paths)
     model.compile(
-        optimizer=_optimizer(train, steps=len(batches) * train.epochs),
+        optimizer=optimizer(train, steps=len(batches) * train.epochs),
         jit_compile=runtime.jit_compile(),
     )
     model.optimizer.build(model.trainable_variables)
@@ -273,7 +273,8 @@ def _val_kid(
     )
 
 
-def _optimizer(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
+def optimizer(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of the settings, its learning rate planned for so many steps."""
     common = {
         "learning_rate": LEARNING_RATE_SCHEDULES[train.learning_rate_schedule](
             train, steps
