@@ -121,6 +121,7 @@ class Ours:
 
         self.work = work
         self.model = workload.model(work, precision)
+        self.training = workload.batches(work, STEPS)
         self.batch = workload.batches(work, 1)
         diffusion = work.settings.diffusion
         self.generator = generate.generator(

@@ -163,9 +163,11 @@ def floats(tensors):
     return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
-def step_seconds(images, precision, batch_size=64, steps=50, repetitions=3):
+def step_seconds(
+    images, precision, widths, depth, batch_size, *, steps=50, repetitions=3
+):
     """Median seconds of a training step, after a warm-up."""
-    trainer = Trainer(images, precision)
+    trainer = Trainer(images, precision, widths, depth)
     rows = torch.randperm(len(images), device=trainer.device)[:batch_size]
     for _ in range(3):
         trainer.step(rows)

@@ -78,10 +78,12 @@ def train(
     work: Path,
     run: Run,
     paths: Paths = Paths(),
+    more_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train, or go on with what `work` holds; leave the best EMA weights and history.
 
     `work` is the folder of `resume.folder`; it is kept until the outputs are whole.
+    `more_callbacks` come after the training's own, when an epoch is on disk.
     """
     model = build_model(description, train)
     batches, validation = _batches(description, train, paths)
@@ -128,6 +130,7 @@ def train(
                 best,
                 history,
                 callbacks.SaveState(work, best, history),
+                *more_callbacks,
             ],
         )
     _publish(work, paths)
