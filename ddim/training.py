@@ -78,15 +78,17 @@ def train(
     work: Path,
     run: Run,
     paths: Paths = Paths(),
+    more_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train, or go on with what `work` holds; leave the best EMA weights and history.
 
     `work` is the folder of `resume.folder`; it is kept until the outputs are whole.
+    `more_callbacks` come after the training's own, when an epoch is on disk.
     """
     model = build_model(description, train)
     batches, validation = _batches(description, train, paths)
     model.compile(
-        optimizer=_optimizer(train, steps=len(batches) * train.epochs),
+        optimizer=optimizer(train, steps=len(batches) * train.epochs),
         jit_compile=runtime.jit_compile(),
     )
     model.optimizer.build(model.trainable_variables)
@@ -128,6 +130,7 @@ def train(
                 best,
                 history,
                 callbacks.SaveState(work, best, history),
+                *more_callbacks,
             ],
         )
     _publish(work, paths)
@@ -273,7 +276,8 @@ def _val_kid(
     )
 
 
-def _optimizer(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
+def optimizer(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of the settings, its learning rate planned for so many steps."""
     common = {
         "learning_rate": LEARNING_RATE_SCHEDULES[train.learning_rate_schedule](
             train, steps
