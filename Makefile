@@ -27,13 +27,18 @@ help:
 	@echo "make verify  two clean clones give the same bytes (RECIPE=tiny)"
 	@echo "make soak    kill the pipeline $(KILLS) times; nothing is lost"
 
-setup: .venv/$(HARDWARE).txt
+setup: .venv/$(HARDWARE).txt .venv/bin/ddim
 
 .venv/%.txt: requirements/%.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed" >&2; exit 1; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@cp $< $@
+
+# The command ddim, as a link to this folder; nothing is built or downloaded.
+.venv/bin/ddim: pyproject.toml | .venv/$(HARDWARE).txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
 
 # DVC experiments are based on a commit; dvc repro is content without git.
 commit:

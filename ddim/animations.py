@@ -28,6 +28,15 @@ KEY_NOISES = 3
 TRAINING_FRAMES = 60
 """Of the training, at most."""
 
+FRAME_SECONDS = {
+    "steps": 0.5,
+    "deterministic": 0.1,
+    "stochastic": 0.1,
+    "interpolation": 0.1,
+    "training": 0.5,
+}
+"""By animation: half a second for one to be studied frame by frame."""
+
 
 def over_steps(series: dict[int, np.ndarray], settings: RenderParams) -> list[Picture]:
     """A frame per number of steps, from images (rows * columns, h, w, c) for each."""
@@ -49,7 +58,8 @@ def process(
 ) -> list[Picture]:
     """A frame per step: noisy images above, the images predicted from them below."""
     generator = trained.generator(PROCESS_COLUMNS, sampling.schedule)
-    labels = row_labels(PROCESS_COLUMNS, 1, generator.num_classes)
+    classes = trained.description.class_numbers(settings.classes)
+    labels = row_labels(PROCESS_COLUMNS, 1, generator.num_classes, classes)
     frames = []
     every = -(-steps // PROCESS_FRAMES)
 
@@ -101,11 +111,17 @@ def replace_options(sampling: SamplingParams, eta: float) -> SamplingParams:
 
 
 def interpolation(
-    generator: Generator, method: Method, settings: RenderParams
+    generator: Generator,
+    method: Method,
+    settings: RenderParams,
+    classes: Sequence[int] = (),
 ) -> list[Picture]:
-    """From noise to noise and back to the first, a frame at a time."""
+    """From noise to noise and back to the first, a frame at a time.
+
+    A row per class, of these or of all.
+    """
     rows, columns = INTERPOLATION_GRID
-    labels = row_labels(rows, columns, generator.num_classes)
+    labels = row_labels(rows, columns, generator.num_classes, classes)
     keys = [
         generate.noise(
             settings.seed,

@@ -53,6 +53,13 @@ class Request(SamplingParams):
     seed: Seed
     sampler: SamplerName
 
+    @property
+    def method(self) -> "Method":
+        """As the generator takes it."""
+        from ddim.generate import Method
+
+        return Method.of(self, self.sampler)
+
 
 DEFAULTS = {
     "sampler": "ddim",
@@ -114,12 +121,12 @@ class Model:
         `sampler`, its `options`, `guidance_scale`, `schedule`, `grid`, `karras_rho` and
         `clip`, as in `params.yaml`. Raises `DdimError` for values that are none.
         """
-        generator, method = self._way(count, steps, seed, choices)
-        return generator.batches(
+        asked = self.request(count, steps, seed, **choices)
+        return self.generator(asked.schedule).batches(
             count,
             steps,
             seed,
-            method=method,
+            method=asked.method,
             labels=self._labels(count, classes),
             initial_noise=initial_noise,
         )
@@ -141,14 +148,15 @@ class Model:
         from ddim import inversion
 
         self._check_shape("images", images)
-        generator, method = self._way(len(images), steps, 0, choices)
+        asked = self.request(len(images), steps, 0, **choices)
+        method = asked.method
         if method.sampler != "ddim" or method.options.get("eta", 0):
             raise DdimError(
                 "sampler: expected ddim with eta 0 to be inverted; received "
                 f"{method.sampler} with options {dict(method.options)}"
             )
         return inversion.initial_noise(
-            generator,
+            self.generator(asked.schedule),
             images,
             steps,
             method=method,
@@ -156,12 +164,35 @@ class Model:
             iterations=iterations,
         )
 
-    def _way(
-        self, count: int, steps: int, seed: int, choices: dict[str, Any]
-    ) -> tuple["Generator", "Method"]:
-        """A compiled generator and the method, after all choices were found right."""
-        from ddim.generate import Method
+    def denoise(
+        self,
+        noisy_images: np.ndarray,
+        diffusion_time: float,
+        *,
+        classes: Sequence[str] = (),
+        **choices: Any,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the network takes noisy images apart into: images and noises.
 
+        All are (n, h, w, c) and normalised, as the network sees them; see
+        `trained.description.normalizer`.
+        """
+        from keras import ops
+
+        self._check_shape("noisy_images", noisy_images)
+        asked = self.request(len(noisy_images), 1, 0, **choices)
+        generator = self.generator(asked.schedule)
+        labels = self._labels(len(noisy_images), classes)
+        rates = (float(rate) for rate in generator.schedule(diffusion_time))
+        rows = np.resize(np.arange(len(noisy_images)), generator.batch_size)
+        predicted = generator.denoiser(labels[rows], asked.method)(
+            ops.convert_to_tensor(noisy_images[rows].astype(np.float32)), *rates
+        )
+        images, noises = (ops.convert_to_numpy(part) for part in predicted)
+        return images[: len(noisy_images)], noises[: len(noisy_images)]
+
+    def request(self, count: int, steps: int, seed: int, **choices: Any) -> Request:
+        """What `batches` is asked for, found right. Raises `DdimError` if it is not."""
         values = DEFAULTS | choices
         asked = validate_section(
             Request,
@@ -175,11 +206,14 @@ class Model:
                 "guidance_scale: expected 1 for a model without classes; received "
                 f"{asked.guidance_scale}"
             )
-        if asked.schedule not in self._generators:
-            self._generators[asked.schedule] = self.trained.generator(
-                self.batch_size, asked.schedule
-            )
-        return self._generators[asked.schedule], Method.of(asked, asked.sampler)
+        return asked
+
+    def generator(self, schedule: str | None = None) -> "Generator":
+        """Compiled once per schedule; None is the one of the training."""
+        if schedule not in self._generators:
+            made = self.trained.generator(self.batch_size, schedule)
+            self._generators[schedule] = made
+        return self._generators[schedule]
 
     def _labels(self, count: int, classes: Sequence[str]) -> np.ndarray:
         if classes and not self.class_names:

@@ -5,8 +5,10 @@ Their order in the list matters: each adds to the `logs` that the next ones read
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,21 +41,38 @@ class NotFiniteError(DdimError):
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends training at the first step whose loss is not a number."""
+    """Ends training because of the first step whose loss is not a number.
 
-    epoch = 0
+    It looks at losses a few steps late: to read one is to wait for the device, which
+    would have nothing to do until the next step is handed to it.
+    """
+
+    def __init__(self, late: int = 8) -> None:
+        super().__init__()
+        self.late = late
+        self.epoch = 0
+        self.waiting: deque[tuple[int, Any]] = deque()
 
     def on_epoch_begin(self, epoch: int, logs: dict) -> None:
         self.epoch = epoch
+        self.waiting.clear()
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            raise NotFiniteError(
-                f"train: expected a finite loss; received {loss} in epoch "
-                f"{self.epoch + 1}, step {batch + 1}. A lower train.learning_rate or "
-                "train.gradient_clip_norm: 1.0 may help"
-            )
+        self.waiting.append((batch, logs["loss"]))
+        self._check(leave=self.late)
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        self._check(leave=0)
+
+    def _check(self, leave: int) -> None:
+        while len(self.waiting) > leave:
+            batch, loss = self.waiting.popleft()
+            if not math.isfinite(float(loss)):
+                raise NotFiniteError(
+                    f"train: expected a finite loss; received {float(loss)} in epoch "
+                    f"{self.epoch + 1}, step {batch + 1}. A lower train.learning_rate "
+                    "or train.gradient_clip_norm: 1.0 may help"
+                )
 
 
 class ValKid(keras.callbacks.Callback):

@@ -68,7 +68,8 @@ def evaluate(
             )
             bar.set_postfix(steps=steps, kid=f"{figures['kid']:.4f}")
     table = pd.DataFrame(rows)
-    return table, _summary(table, conditions, settings, sampling, images)
+    summary = _summary(table, conditions, settings, sampling, images)
+    return table, {"checkpoint": trained.sha256[:16], **summary}
 
 
 def write(

@@ -55,7 +55,9 @@ def initial_noise(
     In as many steps of deterministic DDIM along the grid of `method`, with the same
     labels.
     """
-    times = GRIDS[method.grid](steps, generator.schedule, method.karras_rho)[::-1]
+    times = GRIDS[method.grid](steps, generator.schedule, method.karras_rho)[
+        ::-1
+    ].tolist()
     normalized = generator.normalizer.normalize(images)
     found = []
     for start in range(0, len(images), generator.batch_size):

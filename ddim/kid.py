@@ -5,7 +5,7 @@ under the kernel k(x, y) = (x.y / dims + 1)^3, estimated without bias: it can be
 slightly negative, and is near zero for two samples of one distribution.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from ddim.errors import DdimError
 
 CHUNK = 2048
 """Side of the part of a kernel matrix that is in memory at once."""
+
+MOST_SUBSETS = 500
+"""Subsets whose kernels are summed together."""
 
 
 def kid(real_features: np.ndarray, generated_features: np.ndarray) -> float:
@@ -41,13 +44,15 @@ def kid_subsets(
     _check_at_most(min(len(real), len(generated)), "evaluate.subset_size", subset_size)
     generator = np.random.default_rng(seed)
     estimates = [
-        kid(
-            _draw(generator, real, subset_size),
-            _draw(generator, generated, subset_size),
+        _subset_estimates(
+            real,
+            generated,
+            *_draw(generator, (len(real), len(generated)), group, subset_size),
         )
-        for _ in range(subsets)
+        for group in _groups(subsets)
     ]
-    return float(np.mean(estimates)), float(np.std(estimates))
+    pooled = np.concatenate(estimates)
+    return float(np.mean(pooled)), float(np.std(pooled))
 
 
 def kid_batches(
@@ -94,8 +99,24 @@ def _checked(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.nd
     return real, generated
 
 
-def _draw(generator: np.random.Generator, rows: np.ndarray, count: int) -> np.ndarray:
-    return rows[generator.choice(len(rows), count, replace=False)]
+def _groups(subsets: int) -> list[int]:
+    """Sizes of groups of subsets, whose masks are in memory at once."""
+    whole, rest = divmod(subsets, MOST_SUBSETS)
+    return [MOST_SUBSETS] * whole + [rest] * (rest > 0)
+
+
+def _draw(
+    generator: np.random.Generator, rows: Sequence[int], subsets: int, size: int
+) -> list[np.ndarray]:
+    """For each number of rows, which are in a subset: (subsets, rows) of 1.0 and 0.0.
+
+    Subsets of all sets in turn, so that the first ones do not depend on their number.
+    """
+    masks = [np.zeros((subsets, count)) for count in rows]
+    for subset in range(subsets):
+        for mask in masks:
+            mask[subset, generator.choice(mask.shape[1], size, replace=False)] = 1.0
+    return masks
 
 
 def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
@@ -112,7 +133,45 @@ def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def _mean_off_diagonal(x: np.ndarray) -> float:
-    diagonal = sum(
-        float(((np.sum(a * a, axis=1) / x.shape[1] + 1) ** 3).sum()) for a in _chunks(x)
-    )
+    diagonal = sum(float(_diagonal(a).sum()) for a in _chunks(x))
     return (_kernel_sum(x, x) - diagonal) / (len(x) * (len(x) - 1))
+
+
+def _diagonal(x: np.ndarray) -> np.ndarray:
+    """Kernel of each row with itself."""
+    return (np.sum(x * x, axis=1) / x.shape[1] + 1) ** 3
+
+
+def _subset_sums(
+    x: np.ndarray, y: np.ndarray, in_x: np.ndarray, in_y: np.ndarray
+) -> np.ndarray:
+    """Kernel sums of subsets, a row of 0s and 1s each: s K t for all at once.
+
+    So every kernel is computed once, however many subsets it is in.
+    """
+    sums = np.zeros(len(in_x))
+    for a, s in zip(_chunks(x), _chunks(in_x.T), strict=True):
+        for b, t in zip(_chunks(y), _chunks(in_y.T), strict=True):
+            sums += ((_kernel(a, b) @ t) * s).sum(axis=0)
+    return sums
+
+
+def _subset_means_off_diagonal(x: np.ndarray, in_x: np.ndarray) -> np.ndarray:
+    diagonal = in_x @ np.concatenate([_diagonal(a) for a in _chunks(x)])
+    size = in_x[0].sum()
+    return (_subset_sums(x, x, in_x, in_x) - diagonal) / (size * (size - 1))
+
+
+def _subset_estimates(
+    real: np.ndarray,
+    generated: np.ndarray,
+    in_real: np.ndarray,
+    in_generated: np.ndarray,
+) -> np.ndarray:
+    """KID of each pair of subsets, (subsets,)."""
+    size = in_real[0].sum()
+    return (
+        _subset_means_off_diagonal(real, in_real)
+        + _subset_means_off_diagonal(generated, in_generated)
+        - 2 * _subset_sums(real, generated, in_real, in_generated) / size**2
+    )

@@ -6,6 +6,9 @@ import pandas as pd
 
 from ddim.files import atomic
 
+FAR = 20
+"""Times the median: a KID beyond it would press all others flat on a linear axis."""
+
 
 def write(path: Path, table: pd.DataFrame) -> None:
     """PNG of the table of `evaluation.evaluate`: a line per sampler and guidance scale.
@@ -37,9 +40,15 @@ def write(path: Path, table: pd.DataFrame) -> None:
     titles = ("sampling steps", "network evaluations")
     for panel, title in zip(panels, titles, strict=True):
         panel.set(xlabel=title)
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.axhline(0, color="grey", linewidth=0.6)
         panel.grid(alpha=0.3)
     panels[0].set(ylabel="KID")
+    typical, largest = table["kid"].abs().quantile([0.5, 1.0])
+    if largest > FAR * typical:
+        lowest = (table["kid"] - table["kid_subsets_std"]).min()
+        panels[0].set_yscale("symlog", linthresh=2 * typical, linscale=2)
+        panels[0].set_ylim(min(lowest, 0) - typical / 10, 2 * largest)
     panels[1].legend(frameon=False)
     with atomic(path) as temporary:
         figure.savefig(temporary, dpi=100, metadata={"Software": None})

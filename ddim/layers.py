@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from ddim.fast_layers import BatchNormalization
+
 Tensor = Any
 """A symbolic, TensorFlow or JAX array; the backends share no type."""
 
@@ -50,7 +52,7 @@ def dense(x: Tensor, width: int, *, name: str) -> Tensor:
 
 
 NORMALIZATIONS: dict[str, Callable[..., keras.Layer]] = {
-    "batch": partial(keras.layers.BatchNormalization, center=False, scale=False),
+    "batch": BatchNormalization,
     "group": partial(keras.layers.GroupNormalization, 8, center=False, scale=False),
     "layer": partial(keras.layers.LayerNormalization, center=False, scale=False),
     "none": keras.layers.Identity,

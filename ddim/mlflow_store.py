@@ -13,6 +13,8 @@ from ddim.errors import DdimError
 
 HOST = "127.0.0.1"
 LOCK_SECONDS = 120
+EPOCH_SECONDS = "epoch_seconds"
+"""A metric of every epoch, in MLflow alone: no output may depend on the clock."""
 MAX_METRICS = 1000
 """In one call, as MLflow has it."""
 MAX_PARAMETERS = 100
@@ -88,6 +90,34 @@ def download(uri_of_model: str) -> Path:
             f"{reason(error)}"
         ) from None
     return Path(folder) / "data" / "checkpoint"
+
+
+def training_seconds() -> dict[str, float]:
+    """How long each DVC experiment trained, by its name; empty without a usable store.
+
+    The sum over epochs, so that a training that was stopped does not count the pause.
+    """
+    database = uri().removeprefix("sqlite:///")
+    if uri().startswith("sqlite") and not Path(database).is_file():
+        return {}
+    _set(SWITCHES)
+    try:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(uri())
+        ids = [each.experiment_id for each in client.search_experiments()]
+        query = "tags.dvc.experiment != ''"
+        found = client.search_runs(ids, query, order_by=["attributes.start_time ASC"])
+        return {
+            run.data.tags["dvc.experiment"]: sum(
+                point.value
+                for point in client.get_metric_history(run.info.run_id, EPOCH_SECONDS)
+            )
+            for run in found
+            if EPOCH_SECONDS in run.data.metrics
+        }
+    except errors():
+        return {}
 
 
 def lock() -> FileLock:

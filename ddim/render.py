@@ -12,12 +12,6 @@ from ddim.data import crops
 from ddim.generate import Generator, Method, row_labels
 from ddim.params import KidParams, RenderParams, SamplingParams
 
-SECONDS = 0.1
-"""A frame of an animation that moves."""
-
-SLOWLY = 0.5
-"""A frame of an animation to be studied."""
-
 
 @dataclass(frozen=True)
 class Pictures:
@@ -144,15 +138,14 @@ def write_animations(
     settings: RenderParams,
 ) -> None:
     """Steps, interpolation, both sampling processes and the training."""
-    moving = {
-        "interpolation": animations.interpolation(generator, way, settings),
+    classes = trained.description.class_numbers(settings.classes)
+    drawn = {
+        "steps": animations.over_steps(series, settings),
         "deterministic": animations.deterministic(trained, sampling, settings),
         "stochastic": animations.stochastic(trained, sampling, settings),
-    }
-    slow = {
-        "steps": animations.over_steps(series, settings),
+        "interpolation": animations.interpolation(generator, way, settings, classes),
         "training": animations.training(paths.epochs, settings.scale),
     }
-    for seconds, drawn in ((SECONDS, moving), (SLOWLY, slow)):
-        for name, frames in drawn.items():
-            pictures.save_gif(paths.animations / f"{name}.gif", frames, seconds)
+    for name, frames in drawn.items():
+        path = paths.animations / f"{name}.gif"
+        pictures.save_gif(path, frames, animations.FRAME_SECONDS[name])

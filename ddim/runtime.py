@@ -15,6 +15,9 @@ from typing import IO, Any
 from ddim.errors import DdimError
 from ddim.files import writing
 
+Tensor = Any
+"""A TensorFlow or JAX array."""
+
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
@@ -158,3 +161,42 @@ def _tensorflow_jit() -> bool:
 
 
 JIT_COMPILE: dict[str, Callable[[], bool]] = {"tensorflow": _tensorflow_jit}
+
+
+def fused_batch_normalization() -> Callable[..., tuple[Tensor, Tensor, Tensor]] | None:
+    """The backend's own kernel for batch normalization, None where XLA makes it.
+
+    Takes images (n, h, w, c), epsilon and, for inference, a mean and variance (c,) to
+    apply. Returns normalized images and the mean and (biased) variance applied.
+    """
+    import keras
+
+    return BATCH_NORMALIZATIONS.get(keras.backend.backend())
+
+
+def _tensorflow_batch_normalization(
+    images: Tensor, epsilon: float, moments: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    import tensorflow as tf
+
+    channels = images.shape[-1]
+    mean, variance = moments or (tf.zeros(0), tf.zeros(0))
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=images,
+        scale=tf.ones(channels),
+        offset=tf.zeros(channels),
+        mean=mean,
+        variance=variance,
+        epsilon=epsilon,
+        is_training=moments is None,
+    )
+    if moments is None:
+        # The kernel gives the unbiased variance, Keras averages the biased one.
+        count = tf.cast(tf.size(images) // channels, tf.float32)
+        variance = variance * (count - 1) / count
+    return outputs, mean, variance
+
+
+BATCH_NORMALIZATIONS: dict[str, Callable[..., tuple[Tensor, Tensor, Tensor]]] = {
+    "tensorflow": _tensorflow_batch_normalization
+}

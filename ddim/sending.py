@@ -83,8 +83,8 @@ def _kid_points(summary: dict[str, Any]) -> dict[int, dict]:
 
 def _check(settings: Params) -> None:
     """Refuse settings that are not those DVC recorded for the results."""
-    recorded = settings_of.validate(settings.model_dump(mode="json") | _recorded())
-    now, then = (parameters(each.model_dump()) for each in (settings, recorded))
+    made_with = settings_of.validate(settings.model_dump(mode="json") | recorded())
+    now, then = (parameters(each.model_dump()) for each in (settings, made_with))
     changed = [name for name in now if now[name] != then[name]]
     if changed:
         raise DdimError(
@@ -94,7 +94,7 @@ def _check(settings: Params) -> None:
         )
 
 
-def _recorded() -> dict[str, Any]:
+def recorded() -> dict[str, Any]:
     """Sections of settings in `dvc.lock`; empty where the stages ran without DVC."""
     lock = Path("dvc.lock")
     if not lock.exists():

@@ -25,6 +25,7 @@ from ddim import (
 from ddim.data import crops, normalizer
 from ddim.data.batches import Batches
 from ddim.errors import DdimError
+from ddim.mlflow_store import EPOCH_SECONDS
 from ddim.model import DiffusionModel, Objective
 from ddim.params import (
     DiffusionParams,
@@ -78,15 +79,17 @@ def train(
     work: Path,
     run: Run,
     paths: Paths = Paths(),
+    more_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train, or go on with what `work` holds; leave the best EMA weights and history.
 
     `work` is the folder of `resume.folder`; it is kept until the outputs are whole.
+    `more_callbacks` come after the training's own, when an epoch is on disk.
     """
     model = build_model(description, train)
     batches, validation = _batches(description, train, paths)
     model.compile(
-        optimizer=_optimizer(train, steps=len(batches) * train.epochs),
+        optimizer=optimizer(train, steps=len(batches) * train.epochs),
         jit_compile=runtime.jit_compile(),
     )
     model.optimizer.build(model.trainable_variables)
@@ -100,7 +103,7 @@ def train(
         _publish(work, paths)
         epoch = int(row["epoch"])
         figures = {k: v for k, v in row.items() if k != "epoch"}
-        run.log_metrics({**figures, "epoch_seconds": seconds}, epoch)
+        run.log_metrics({**figures, EPOCH_SECONDS: seconds}, epoch)
         picture = work / callbacks.EPOCHS / f"epoch_{epoch:04d}.png"
         run.log_artifact(picture, "epochs")
 
@@ -129,6 +132,7 @@ def train(
                 best,
                 history,
                 callbacks.SaveState(work, best, history),
+                *more_callbacks,
             ],
         )
     _publish(work, paths)
@@ -274,7 +278,8 @@ def _val_kid(
     )
 
 
-def _optimizer(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
+def optimizer(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of the settings, its learning rate planned for so many steps."""
     common = {
         "learning_rate": LEARNING_RATE_SCHEDULES[train.learning_rate_schedule](
             train, steps

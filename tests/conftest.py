@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from ddim import params, recipes, reference, training
+from ddim import checkpoint, params, recipes, reference, training
 from ddim.data import crops, normalizer
 from ddim.data.items import Item, Source, Split
 from ddim.data.preparation import prepare
@@ -50,6 +50,31 @@ def tiny_values() -> dict:
 def tiny_settings(**changes: dict) -> params.Params:
     """The recipe `tiny`, with changes by section."""
     return params.validate(recipes.apply(tiny_values(), changes))
+
+
+def tiny_description(**network) -> checkpoint.Description:
+    """Of a model of the recipe `tiny`, with changes of its network."""
+    settings = tiny_settings(**({"network": network} if network else {}))
+    return checkpoint.Description(
+        network=settings.network,
+        diffusion=settings.diffusion,
+        image_shape=(16, 16, 3),
+        normalizer=normalizer.Normalizer((0.4, 0.5, 0.3), (0.06, 0.05, 0.07)),
+        class_names=("rose", "tulip"),
+        data_digest="0" * 64,
+    )
+
+
+def save_model(folder: Path, description: checkpoint.Description) -> Path:
+    """A checkpoint with weights that are drawn, and the folder it is in."""
+    network = checkpoint.build_network(description)
+    dice = np.random.default_rng(0)
+    for weight in network.trainable_weights:
+        weight.assign(weight + dice.normal(0.0, 0.05, weight.shape))
+    file = folder.parent / "some.weights.h5"
+    network.save_weights(file)
+    checkpoint.save(folder, file, description)
+    return folder
 
 
 @pytest.fixture

@@ -9,34 +9,18 @@ import numpy as np
 import pytest
 
 from ddim import checkpoint
-from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
-from tests.conftest import ROOT, tiny_settings
+from tests.conftest import ROOT, save_model, tiny_description
 
 
 @pytest.fixture
 def description() -> checkpoint.Description:
-    settings = tiny_settings()
-    return checkpoint.Description(
-        network=settings.network,
-        diffusion=settings.diffusion,
-        image_shape=(16, 16, 3),
-        normalizer=Normalizer((0.4, 0.5, 0.3), (0.06, 0.05, 0.07)),
-        class_names=("rose", "tulip"),
-        data_digest="0" * 64,
-    )
+    return tiny_description()
 
 
 @pytest.fixture
 def saved(description, tmp_path) -> Path:
-    network = checkpoint.build_network(description)
-    generator = np.random.default_rng(0)
-    for weight in network.trainable_weights:
-        weight.assign(weight + generator.normal(0.0, 0.05, weight.shape))
-    network.save_weights(tmp_path / "some.weights.h5")
-    folder = tmp_path / "checkpoints"
-    checkpoint.save(folder, tmp_path / "some.weights.h5", description)
-    return folder
+    return save_model(tmp_path / "checkpoints", description)
 
 
 def test_the_description_comes_back_whole(saved, description):

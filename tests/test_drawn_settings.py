@@ -38,7 +38,7 @@ def batch(settings: params.Params) -> dict[str, np.ndarray]:
 
 def take_a_step(model, settings: params.Params) -> dict[str, float]:
     """One step of training as `fit` takes it, without the time to compile it."""
-    optimizer = training._optimizer(settings.train, steps=settings.train.epochs)
+    optimizer = training.optimizer(settings.train, steps=settings.train.epochs)
     model.compile(optimizer=optimizer, run_eagerly=True)
     model.seed_epoch(0)
     return model.train_on_batch(batch(settings), return_dict=True)

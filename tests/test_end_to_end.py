@@ -1,5 +1,6 @@
 """The whole pipeline as a user runs it: a git repository, DVC, six stages."""
 
+import io
 import json
 import os
 import shutil
@@ -17,10 +18,11 @@ from tests.conftest import ROOT
 STAGES = ["prepare", "normalize", "reference", "train", "evaluate", "render"]
 NAMES = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE", "MLFLOW_TRACKING_URI")
 BIN = Path(sys.executable).parent
+PROGRAMS = {"git": ["git"], "ddim": [sys.executable, "-m", "ddim"]}
 
 
 def dvc(project: Path, *arguments: str) -> str:
-    """What a DVC command prints; fails the test if the command fails."""
+    """What a command of DVC, git or ddim prints; fails the test if it fails."""
     home = project.parent / "home"
     home.mkdir(exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if k not in NAMES}
@@ -35,8 +37,8 @@ def dvc(project: Path, *arguments: str) -> str:
     }
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments]
-        if arguments[0] != "git"
-        else list(arguments),
+        if arguments[0] not in PROGRAMS
+        else [*PROGRAMS[arguments[0]], *arguments[1:]],
         cwd=project,
         env=environment,
         capture_output=True,
@@ -197,3 +199,56 @@ def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(project):
         "stochastic.gif",
         "training.gif",
     }
+
+
+def test_an_export_draws_the_same_picture_somewhere_else(project, tmp_path):
+    dvc(project, "ddim", "export", str(tmp_path / "model"))
+    shutil.copytree(project / "ddim", tmp_path / "ddim")
+    small = ("--rows", "2", "--columns", "4", "--steps", "5", "--seed", "2")
+    batch = ("--batch-size", "16", "--scale", "2")
+    dvc(tmp_path, "ddim", "sample", "--model", "model", *small, *batch)
+    picture = (tmp_path / "samples.png").read_bytes()
+    assert picture == (project / "renders/samples.png").read_bytes()
+    assert picture == (tmp_path / "model/samples.png").read_bytes()
+    settings = yaml.safe_load((tmp_path / "model/params.yaml").read_text())
+    assert settings == yaml.safe_load((project / "params.yaml").read_text())
+    card = (tmp_path / "model/README.md").read_text()
+    figures = pd.read_csv(project / "metrics/kid.csv")
+    assert f"| 5 | 5 | {figures['kid'][2]:.4f} |" in card
+    assert "64 training and 16 validation images" in card
+    assert "random features" in card
+
+
+def test_a_card_leaves_out_what_belongs_to_another_model(project, tmp_path):
+    kid = project / "metrics/kid.json"
+    before = kid.read_text()
+    kid.write_text(before.replace('"checkpoint": "', '"checkpoint": "0'))
+    try:
+        dvc(project, "ddim", "export", str(tmp_path / "model"))
+    finally:
+        kid.write_text(before)
+    card = (tmp_path / "model/README.md").read_text()
+    assert "KID of these weights was not measured" in card
+
+
+def test_compare_tabulates_the_experiments(project):
+    told = dvc(project, "ddim", "compare", "mse", "tiny", "--all", "--csv")
+    table = pd.read_csv(io.StringIO(told)).set_index("experiment")
+    assert table["settings that differ"].to_dict() == {
+        "tiny": "train.loss=mae",
+        "mse": "train.loss=mse",
+    }
+    summary = json.loads((project / "metrics/kid.json").read_text())
+    assert table["KID 5 steps"]["tiny"] == summary["kid_5_steps"]
+
+
+def test_the_tour_runs(project):
+    import nbformat
+    from nbclient import NotebookClient
+
+    (project / "notebooks").mkdir()
+    notebook = nbformat.read(ROOT / "notebooks/tour.ipynb", 4)
+    where = {"metadata": {"path": str(project / "notebooks")}}
+    NotebookClient(notebook, timeout=300, resources=where).execute()
+    *_, compared = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "val_kid" in compared.outputs[0]["data"]["text/html"]

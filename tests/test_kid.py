@@ -92,6 +92,22 @@ def test_subsets_repeat_themselves_and_centre_on_the_pooled_estimate():
     assert mean == pytest.approx(kid(real, generated), abs=4 * error)
 
 
+@pytest.mark.parametrize("most", [500, 3])
+def test_subsets_are_kid_of_the_rows_drawn(monkeypatch, most):
+    monkeypatch.setattr("ddim.kid.MOST_SUBSETS", most)
+    real, generated = features(30), features(25, seed=1)
+    generator = np.random.default_rng(5)
+    expected = [
+        naive_kid(
+            real[generator.choice(30, 10, replace=False)],
+            generated[generator.choice(25, 10, replace=False)],
+        )
+        for _ in range(7)
+    ]
+    received = kid_subsets(real, generated, subsets=7, subset_size=10, seed=5)
+    assert received == pytest.approx((np.mean(expected), np.std(expected)), abs=1e-9)
+
+
 def test_accepts_float32_and_computes_in_float64():
     real, generated = features(50), features(50, seed=1)
     single = kid(real.astype(np.float32), generated.astype(np.float32))

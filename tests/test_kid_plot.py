@@ -44,3 +44,20 @@ def test_the_same_table_gives_the_same_bytes(tmp_path):
     for name in ("a.png", "b.png"):
         kid_plot.write(tmp_path / name, table(["ddim"]))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def height_of_the_line(path):
+    """Where it ends in the left panel, as a share of the picture's height."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    height, width, _ = pixels.shape
+    rows, _ = np.nonzero(np.ptp(pixels[:, width // 4 : width // 2], axis=2) > 120)
+    return 1 - rows.mean() / height
+
+
+def test_a_figure_far_off_does_not_press_the_others_flat(tmp_path):
+    """One sampling step with random features: thousands of times the rest."""
+    figures = table(["ddim"])
+    figures.loc[0, "kid"] = 2000.0
+    kid_plot.write(tmp_path / "far.png", figures)
+    assert height_of_the_line(tmp_path / "far.png") > 0.2

@@ -354,7 +354,7 @@ def test_trains_a_class_conditional_network(paths):
 )
 def test_optimizer_options(changes):
     train = tiny_settings(train={"learning_rate": 0.01, **changes}).train
-    optimizer = training._optimizer(train, steps=10)
+    optimizer = training.optimizer(train, steps=10)
     assert optimizer.name == train.optimizer
     rates = [_rate(optimizer, step) for step in range(11)]
     assert max(rates) == pytest.approx(0.01)

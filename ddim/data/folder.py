@@ -28,6 +28,7 @@ SUFFIXES = (
 )
 
 
+KEY = "data.folder"
 LOOSE = ""
 """Stands for the class of an image in no class folder; no folder is called so."""
 
@@ -76,14 +77,15 @@ def open_folder(folder: Path) -> Source:
     )
 
 
-def find_images(folder: Path) -> list[PurePosixPath]:
+def find_images(folder: Path, key: str = KEY) -> list[PurePosixPath]:
     """Paths of the visible images inside the folder, relative to it.
 
-    Raises `DdimError` if a link leads out of the folder or a folder cannot be read.
+    `key` is how messages call the folder. Raises `DdimError` if a link leads out of it
+    or a folder cannot be read.
     """
     root = folder.resolve()
     images, outside = [], []
-    for parent, folders, names in os.walk(root, onerror=_refuse):
+    for parent, folders, names in os.walk(root, onerror=partial(_refuse, key)):
         here = Path(parent)
         folders[:] = [name for name in folders if not name.startswith(".")]
         files = [name for name in names if _is_visible_image(name)]
@@ -96,7 +98,7 @@ def find_images(folder: Path) -> list[PurePosixPath]:
     if outside:
         first = one_line(str(min(outside)))
         raise DdimError(
-            "data.folder: expected images that lie in the folder itself; received "
+            f"{key}: expected images that lie in the folder itself; received "
             f"{len(outside)} links that lead out of it, '{first}' first; "
             "copy the images, or name the folder they are in"
         )
@@ -179,9 +181,9 @@ def _leads_out(path: Path, root: Path) -> bool:
     )
 
 
-def _refuse(error: OSError) -> NoReturn:
+def _refuse(key: str, error: OSError) -> NoReturn:
     raise DdimError(
-        "data.folder: expected folders that can be read; received "
+        f"{key}: expected folders that can be read; received "
         f"'{one_line(str(error.filename))[-200:]}' ({error.strerror})"
     ) from None
 

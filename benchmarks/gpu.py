@@ -1,0 +1,358 @@
+"""One run on a GPU: the speed of its parts, then the default recipe for real.
+
+    python -m benchmarks.gpu --images FOLDER --weights FILE --layer mixed8 --out OUT
+
+On JAX alone: needs neither TensorFlow, DVC nor MLflow; PyTorch, where it is installed,
+is measured beside it. Prepares crops, normalizer and reference features, measures the
+training step in both precisions, trains with val_kid every epoch, measures KID over 1
+to 20 steps and draws the pictures. Leaves OUT/results.json (seconds, ratios, hardware),
+history.csv, kid.csv, kid.json, kid.png, train.json, model/, epochs/, sheets/ and
+animations/. Without a GPU, or with --small, it does the same in miniature.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ddim import params, recipes, runtime
+from ddim.files import write_json
+from ddim.params import Params
+
+ROOT = Path(__file__).parents[1]
+STEPS, SMALL_STEPS = (20, 100), (2, 3)
+"""Training steps before and in a measurement."""
+
+AFTERWARDS = 150.0
+"""Seconds left for the sweep and the pictures when training is stopped in time."""
+
+SMALL: dict[str, Any] = {
+    "data": {"image_size": 16},
+    "network": {"widths": [8, 16], "depth": 1},
+    "train": {
+        **{"epochs": 2, "repetitions": 1, "batch_size": 8, "kid_images": 16},
+        **{"kid_steps": 2, "sample_rows": 2, "sample_columns": 2, "sample_steps": 2},
+    },
+    "kid": {"batch_size": 8},
+    "evaluate": {
+        **{"diffusion_steps": [1, 2], "images": 16},
+        **{"subsets": 3, "subset_size": 8},
+    },
+    "render": {
+        **{"rows": 2, "columns": 2, "diffusion_steps": 2, "step_counts": [1, 2]},
+        **{"deterministic_steps": 3, "stochastic_steps": 3},
+        **{"interpolation_frames": 2},
+    },
+}
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of each named part, and since the start."""
+
+    started: float = field(default_factory=time.perf_counter)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        print(f"{part} ...", flush=True)
+        begun = time.perf_counter()
+        yield
+        self.seconds[part] = time.perf_counter() - begun
+        print(f"{part}: {self.seconds[part]:.1f} s", flush=True)
+
+    @property
+    def now(self) -> float:
+        return time.perf_counter() - self.started
+
+
+def main() -> None:
+    options = _options()
+    os.environ["KERAS_BACKEND"] = "jax"
+    # Two frameworks share the device's memory.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    watch = Stopwatch()
+    with watch("start"):
+        runtime.setup(
+            "jax",
+            options.precision,
+            deterministic=not options.fast,
+            seed=options.seed,
+        )
+        small = options.small or not _has_gpu()
+    if small and not options.small:
+        print("no GPU: a run in miniature", flush=True)
+    settings = _settings(options, small)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        results = run(settings, options, Path(scratch), watch, small=small)
+    write_json(options.out / "results.json", results)
+    print(results, flush=True)
+
+
+def run(
+    settings: Params,
+    options: argparse.Namespace,
+    scratch: Path,
+    watch: Stopwatch,
+    *,
+    small: bool,
+) -> dict[str, Any]:
+    """All parts in turn; returns what results.json holds."""
+    from benchmarks import measure
+
+    paths = _prepare(settings, options, scratch, watch)
+    with watch("measuring training steps"):
+        steps = step_times(settings, paths, options, *SMALL_STEPS if small else STEPS)
+    stopped = _train(settings, options, paths, scratch, watch)
+    _evaluate(settings, options, paths, watch)
+    _draw(settings, options, paths, watch)
+    epochs = len((options.out / "history.csv").read_text().splitlines()) - 1
+    return {
+        "small": small,
+        "precision": settings.runtime.precision,
+        "deterministic": settings.runtime.deterministic,
+        "seed": settings.train.seed,
+        "epochs": epochs,
+        "stopped_by_time_limit": stopped,
+        "seconds_per_epoch": watch.seconds["training"] / epochs,
+        "training_step": steps,
+        "seconds": watch.seconds,
+        "hardware": measure.hardware(),
+    }
+
+
+def step_times(
+    settings: Params, paths: Any, options: argparse.Namespace, warm_up: int, count: int
+) -> dict[str, Any]:
+    """Milliseconds of a training step by program and precision, and their ratios."""
+    from benchmarks import workload
+    from ddim.data import crops
+
+    images, _ = crops.load(paths.crops, "train", mapped=False)
+    size, batch = settings.data.image_size, settings.train.batch_size
+    work = workload.Workload(settings, size=size, batch_size=batch)
+    found = {
+        f"ours {precision}": 1e3 * _step_seconds(work, precision, warm_up, count)
+        for precision in ("float32", "mixed_bfloat16")
+    }
+    if options.torch and find_spec("torch") is not None:
+        from benchmarks import torch_baseline
+
+        network = settings.network
+        for precision in ("float32", "bfloat16"):
+            found[f"torch {precision}"] = 1e3 * torch_baseline.step_seconds(
+                images, precision, network.widths, network.depth, batch, steps=count
+            )
+        found["ratio float32"] = found["ours float32"] / found["torch float32"]
+        found["ratio bfloat16"] = found["ours mixed_bfloat16"] / found["torch bfloat16"]
+    return found
+
+
+def _step_seconds(work: Any, precision: str, warm_up: int, count: int) -> float:
+    """Mean over `count` steps inside Keras's own `fit`, its input pipeline included."""
+    import keras
+
+    from benchmarks import workload
+
+    class Clock(keras.callbacks.Callback):
+        begun = 0.0
+
+        def on_train_batch_end(self, batch: int, logs: dict) -> None:
+            if batch == warm_up - 1:
+                float(logs["loss"])
+                self.begun = time.perf_counter()
+            if batch == warm_up + count - 1:
+                float(logs["loss"])
+                self.seconds = (time.perf_counter() - self.begun) / count
+
+    clock = Clock()
+    batches = workload.batches(work, warm_up + count)
+    model = workload.model(work, precision)
+    model.fit(batches, shuffle=False, verbose=0, callbacks=[clock])
+    return clock.seconds
+
+
+def _prepare(
+    settings: Params, options: argparse.Namespace, scratch: Path, watch: Stopwatch
+) -> Any:
+    from ddim import reference, training
+    from ddim.data import crops, folder, normalizer, preparation
+
+    out = options.out
+    paths = training.Paths(
+        crops=scratch / "crops",
+        normalizer=out / "normalizer.json",
+        reference=scratch / "reference",
+        checkpoint=out / "model",
+        epochs=out / "epochs",
+        history=out / "history.csv",
+        summary=out / "train.json",
+    )
+    with watch("preparing crops"):
+        preparation.prepare(
+            paths.crops,
+            folder.open_folder(options.images),
+            image_size=settings.data.image_size,
+            channels=settings.data.channels,
+            train_fraction=settings.data.train_fraction,
+        )
+        images, _ = crops.load(paths.crops, "train")
+        normalizer.save(normalizer.fit(images), paths.normalizer)
+    with watch("reference features"):
+        reference.write(paths.crops, paths.reference, settings.kid)
+    return paths
+
+
+def _train(
+    settings: Params,
+    options: argparse.Namespace,
+    paths: Any,
+    scratch: Path,
+    watch: Stopwatch,
+) -> bool:
+    """Train; returns whether the time limit ended it before the last epoch."""
+    import keras
+
+    from ddim import tracking, training
+
+    class InTime(keras.callbacks.Callback):
+        stopped = False
+        begun = 0.0
+
+        def on_epoch_begin(self, epoch: int, logs: dict) -> None:
+            self.begun = watch.now
+
+        def on_epoch_end(self, epoch: int, logs: dict) -> None:
+            after_next = watch.now + (watch.now - self.begun) + options.afterwards
+            if epoch + 1 < self.params["epochs"] and after_next > options.time_limit:
+                print(f"time limit: training ends after epoch {epoch + 1}", flush=True)
+                self.stopped = self.model.stop_training = True
+
+    limit = InTime()
+    work = scratch / "work"
+    work.mkdir()
+    with watch("training"):
+        training.train(
+            training.describe(settings.network, settings.diffusion, paths),
+            settings.train,
+            settings.kid,
+            work,
+            tracking.Run(enabled=False),
+            paths,
+            more_callbacks=[limit],
+        )
+    return limit.stopped
+
+
+def _evaluate(
+    settings: Params, options: argparse.Namespace, paths: Any, watch: Stopwatch
+) -> None:
+    from ddim import checkpoint, evaluation
+
+    with watch("KID over steps"):
+        table, summary = evaluation.evaluate(
+            checkpoint.load(paths.checkpoint),
+            sampling=settings.sampling,
+            settings=settings.evaluate,
+            kid_params=settings.kid,
+            reference_folder=paths.reference,
+        )
+    files = (options.out / name for name in ("kid.csv", "kid.json", "kid.png"))
+    evaluation.write(table, summary, *files)
+    print(table.to_string(index=False), flush=True)
+
+
+def _draw(
+    settings: Params, options: argparse.Namespace, paths: Any, watch: Stopwatch
+) -> None:
+    from ddim import checkpoint, render
+
+    out = options.out
+    pictures = render.Pictures(
+        samples=out / "samples.png",
+        schedules=out / "schedules.png",
+        sheets=out / "sheets",
+        animations=out / "animations",
+        crops=paths.crops,
+        epochs=paths.epochs,
+    )
+    with watch("pictures"):
+        render.render(
+            checkpoint.load(paths.checkpoint),
+            settings.sampling,
+            settings.render,
+            settings.kid,
+            pictures,
+        )
+
+
+def _settings(options: argparse.Namespace, small: bool) -> Params:
+    """The committed params.yaml with what the command line says on it."""
+    values = params.read_yaml(ROOT / "params.yaml")
+    told: dict[str, Any] = {
+        "data": {"source": "folder", "folder": str(options.images.resolve())},
+        "train": {"seed": options.seed},
+        "kid": {"weights": options.weights, "layer": options.layer},
+        "sampling": {"batch_size": options.sampling_batch},
+        "runtime": {
+            "backend": "jax",
+            "precision": options.precision,
+            "deterministic": not options.fast,
+        },
+        "tracking": {"enabled": False},
+    }
+    for overlay in (told, SMALL if small else {}):
+        values = recipes.apply(values, overlay)
+    if options.epochs is not None:
+        values = recipes.apply(values, {"train": {"epochs": options.epochs}})
+    return params.validate(values)
+
+
+def _has_gpu() -> bool:
+    import jax
+
+    return jax.default_backend() != "cpu"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument("--weights", required=True, help="as kid.weights")
+    parser.add_argument("--layer", default="pooled", help="as kid.layer")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, help="default: as params.yaml says")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--precision", choices=("float32", "mixed_bfloat16"), default="mixed_bfloat16"
+    )
+    parser.add_argument(
+        "--fast", action="store_true", help="runtime.deterministic: false"
+    )
+    parser.add_argument("--sampling-batch", type=int, default=256)
+    parser.add_argument(
+        "--time-limit", type=float, default=570.0, help="seconds for everything"
+    )
+    parser.add_argument(
+        "--afterwards",
+        type=float,
+        default=AFTERWARDS,
+        help="seconds of them that training leaves for KID and pictures",
+    )
+    parser.add_argument("--no-torch", dest="torch", action="store_false")
+    parser.add_argument("--small", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Timing in turns, the machine's own ceilings, and what hardware this is."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LIBRARIES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy")
+Job = Callable[[], Any]
+
+
+def in_turns(jobs: Mapping[str, Job], repetitions: int) -> dict[str, float]:
+    """Median seconds of each job, run in turns so that all see the same weather.
+
+    Each is run once before, for compilation and caches.
+    """
+    for job in jobs.values():
+        job()
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(repetitions):
+        for name, job in jobs.items():
+            started = time.perf_counter()
+            job()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def command(
+    arguments: list[str], folder: Path, **environment: str
+) -> tuple[float, int]:
+    """Seconds and peak resident bytes of a command; ends the program if it fails."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        arguments,
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"error: {' '.join(arguments)[:200]} failed:\n{output}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return time.perf_counter() - started, usage.ru_maxrss * unit
+
+
+def ceilings(repetitions: int = 5) -> dict[str, float]:
+    """Matrix products per second and memory traffic that Keras's backend reaches here.
+
+    FLOP/s of a float32 product of 2048x2048 matrices, and bytes per second, read and
+    written, of adding 1 to 256 MiB.
+    """
+    import keras
+
+    from ddim import runtime
+
+    side, count = 2048, 64 * 2**20
+    inputs = keras.Input((side,), batch_size=side)
+    product = keras.layers.Dense(side, use_bias=False, dtype="float32")
+    multiply = runtime.compile_model(keras.Model(inputs, product(inputs)))
+    values = keras.Input((count,), batch_size=1)
+    addition = keras.layers.Rescaling(1.0, 1.0, dtype="float32")
+    add = runtime.compile_model(keras.Model(values, addition(values)))
+    matrix = keras.ops.ones((side, side))
+    row = keras.ops.ones((1, count))
+    seconds = in_turns(
+        {"product": lambda: wait(multiply(matrix)), "sum": lambda: wait(add(row))},
+        repetitions,
+    )
+    return {
+        "matmul_flops": 2 * side**3 / seconds["product"],
+        "memory_bytes": 2 * 4 * count / seconds["sum"],
+    }
+
+
+def wait(array: Any) -> None:
+    """Until the device has computed it, at the cost of copying one number."""
+    np.asarray(array[..., :1, :1])
+
+
+def hardware() -> dict[str, Any]:
+    """What kind of machine this is and which libraries; not which machine."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "accelerators": _accelerators(),
+        "python": platform.python_version(),
+        "libraries": {name: v for name in LIBRARIES if (v := _version(name))},
+    }
+
+
+def kind(facts: Mapping[str, Any]) -> str:
+    """A file name for results on such hardware."""
+    main = facts["accelerators"] or [f"{facts['processor']} {facts['cores']} cores"]
+    return re.sub(r"[^a-z0-9]+", "-", main[0].lower()).strip("-")
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def _accelerators() -> list[str]:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return []
+    return done.stdout.splitlines() if done.returncode == 0 else []
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,109 @@
+"""The model under measurement, and made-up data for it.
+
+Imports no backend by name: `benchmarks.gpu` uses it on JAX alone.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ddim import checkpoint, params, runtime, training
+from ddim.data.batches import Batches
+from ddim.data.normalizer import Normalizer
+from ddim.model import DiffusionModel
+from ddim.params import Params
+
+ROOT = Path(__file__).parents[1]
+TRAIN_IMAGES, VALIDATION_IMAGES = 6551, 1638
+"""Of Oxford Flowers 102, four fifths and a fifth of each official split."""
+
+NORMALIZER = Normalizer((0.43, 0.38, 0.29), (0.087, 0.06, 0.071))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Sizes of a measurement; the default is that of the default recipe."""
+
+    settings: Params
+    size: int = 64
+    kid_size: int = 75
+    batch_size: int = 64
+    sampling_steps: tuple[int, int] = (5, 20)
+
+    @property
+    def training_steps(self) -> int:
+        """Of one epoch: five passes over the training set."""
+        return 5 * TRAIN_IMAGES // self.batch_size
+
+    @property
+    def validation_batches(self) -> float:
+        """Of the validation set, the last one in part."""
+        return VALIDATION_IMAGES / self.batch_size
+
+
+def default() -> Workload:
+    """The settings of `params.yaml` as committed."""
+    return Workload(params.validate(params.read_yaml(ROOT / "params.yaml")))
+
+
+def toy() -> Workload:
+    """Small enough for a test."""
+    values = params.read_yaml(ROOT / "params.yaml")
+    values["network"] |= {"widths": [8, 16], "depth": 1}
+    return replace(
+        Workload(params.validate(values)), size=16, batch_size=8, sampling_steps=(1, 2)
+    )
+
+
+def images(work: Workload, count: int) -> np.ndarray:
+    """Made-up uint8 images (count, size, size, 3)."""
+    shape = (count, work.size, work.size, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def model(work: Workload, precision: str = "float32") -> DiffusionModel:
+    """Ours, compiled for training."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        built = training.build_model(description(work), work.settings.train)
+    finally:
+        keras.config.set_dtype_policy(before)
+    built.compile(
+        optimizer=training.optimizer(work.settings.train, steps=work.training_steps),
+        jit_compile=runtime.jit_compile(),
+    )
+    return built
+
+
+def description(work: Workload) -> checkpoint.Description:
+    """Of the model, without data."""
+    return checkpoint.Description(
+        work.settings.network,
+        work.settings.diffusion,
+        (work.size, work.size, 3),
+        NORMALIZER,
+        class_names=(),
+        data_digest="none",
+    )
+
+
+def batches(work: Workload, count: int) -> Batches:
+    """So many batches of made-up images."""
+    return Batches(
+        images(work, count * work.batch_size), None, batch_size=work.batch_size
+    )
+
+
+def forward_flops(network: keras.Model) -> float:
+    """Floating-point operations for one image, of the convolutions alone."""
+    convolutions = [
+        layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)
+    ]
+    return 2.0 * sum(
+        math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
+        for layer in convolutions
+    )
