@@ -15,7 +15,7 @@ from ddim.time_grids import GRIDS
 
 MODEL_HELP = (
     "folder of a checkpoint or an export, or a model in MLflow such as "
-    "models:/ddim@best (default: %(default)s)"
+    "models:/NAME@best (default: %(default)s)"
 )
 
 
