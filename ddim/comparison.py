@@ -39,7 +39,9 @@ def compare(options: Namespace) -> None:
     if options.csv:
         print(shown.to_csv(index=False), end="")
         return
-    print(shown.to_string(index=False, na_rep="-", float_format="{:.4f}".format))
+    minutes = shown["minutes"].map("{:.1f}".format, na_action="ignore")
+    printed = shown.assign(minutes=minutes)
+    print(printed.to_string(index=False, na_rep="-", float_format="{:.4f}".format))
     conditions = shown["KID under"].nunique()
     if conditions > 1:
         print(
