@@ -135,7 +135,7 @@ def _trained(found: Sequence[Revision]) -> list[Revision]:
 
 
 def _name(revision: Revision) -> str:
-    return revision.get("name") or revision["rev"][:7]
+    return revision.get("name") or revision["rev"][: len("workspace")]
 
 
 def _content(revision: Revision, kind: str, path: str) -> Mapping[str, Any]:
