@@ -29,6 +29,22 @@ def _network_halves_images(params: Params) -> Iterator[str]:
         )
 
 
+def _devices_share_batches(params: Params) -> Iterator[str]:
+    devices, batch_size = params.train.devices, params.train.batch_size
+    if devices == 1:
+        return
+    if params.runtime.backend != "jax":
+        yield (
+            "train.devices: expected 1 with every runtime.backend but jax; "
+            f"received {devices}"
+        )
+    if batch_size % devices:
+        yield (
+            f"train.batch_size: expected a multiple of {devices}, the number of "
+            f"train.devices that share it; received {batch_size}"
+        )
+
+
 def _classes_need_a_conditional_network(params: Params) -> Iterator[str]:
     if params.network.class_conditional:
         return
@@ -89,6 +105,7 @@ def _pictures_are_drawable(params: Params) -> Iterator[str]:
 
 CHECKS: tuple[Callable[[Params], Iterator[str]], ...] = (
     _network_halves_images,
+    _devices_share_batches,
     _classes_need_a_conditional_network,
     _guidance_needs_dropped_labels,
     _figures_have_enough_images,

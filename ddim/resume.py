@@ -22,6 +22,7 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
+from ddim import devices
 from ddim.errors import DdimError
 from ddim.files import NO_ARRAY, atomic, sha256, writing
 from ddim.params import resolve
@@ -107,9 +108,8 @@ def save(
 
     `beside` are files in the same folder that belong to this state.
     """
-    arrays = {
-        f"{index:04d}": keras.ops.convert_to_numpy(variable.value)
-        for index, variable in enumerate(variables)
+    arrays: dict[str, Any] = {
+        f"{index:04d}": array for index, array in enumerate(_values(variables))
     }
     told = {
         "format": FORMAT,
@@ -134,8 +134,34 @@ def restore(path: Path, variables: Sequence[keras.Variable]) -> dict:
     """Put the saved values into the variables and return the state.
 
     Without a whole state of such variables the training starts anew, says why and sets
-    the state aside.
+    the state aside. Processes that train with this one begin likewise by `follow`.
     """
+    state, arrays = _load(path, variables)
+    _begin(variables, arrays, state.get("epochs", 0))
+    return state
+
+
+def follow(variables: Sequence[keras.Variable]) -> int:
+    """Put the values of the leading process into the variables.
+
+    Returns the epochs it has trained.
+    """
+    return _begin(variables, _values(variables), epochs=0)
+
+
+def _begin(
+    variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray], epochs: int
+) -> int:
+    arrays, epochs = devices.agree(arrays, epochs)
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return epochs
+
+
+def _load(
+    path: Path, variables: Sequence[keras.Variable]
+) -> tuple[dict, list[np.ndarray]]:
+    """The state and the variables' values in it, or nothing and those they have."""
     try:
         with np.load(path / STATE, allow_pickle=False) as saved:
             state = _checked(json.loads(str(saved["state"])), path)
@@ -143,7 +169,7 @@ def restore(path: Path, variables: Sequence[keras.Variable]) -> dict:
         _check_variables(state["variables"], arrays, variables)
     except FileNotFoundError:
         _tell_of_others(path)
-        return {}
+        return {}, _values(variables)
     except UNREADABLE as error:
         (path / STATE).replace(path / REFUSED)
         print(
@@ -151,10 +177,12 @@ def restore(path: Path, variables: Sequence[keras.Variable]) -> dict:
             f"aside as {path / REFUSED}",
             flush=True,
         )
-        return {}
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
-    return state
+        return {}, _values(variables)
+    return state, arrays
+
+
+def _values(variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    return [keras.ops.convert_to_numpy(variable.value) for variable in variables]
 
 
 def _checked(state: Any, path: Path) -> dict:

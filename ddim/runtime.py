@@ -36,7 +36,7 @@ def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -
             "which Python does not find"
         )
     if deterministic:
-        os.environ.setdefault("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+        _add_xla_flag("--xla_gpu_deterministic_ops=true")
     with _quiet_start():
         importlib.import_module(backend)
     import keras
@@ -48,6 +48,12 @@ def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -
     keras.utils.set_random_seed(seed)
     if deterministic:
         DETERMINISM.get(backend, lambda: None)()
+
+
+def _add_xla_flag(flag: str) -> None:
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag.partition("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
 def installed_backend() -> str:
@@ -129,10 +135,15 @@ def _compile_jax(model: Any) -> Callable[..., Any]:
         return outputs
 
     return lambda inputs: infer(
-        [variable.value for variable in model.trainable_variables],
-        [variable.value for variable in model.non_trainable_variables],
+        [_here(variable.value) for variable in model.trainable_variables],
+        [_here(variable.value) for variable in model.non_trainable_variables],
         inputs,
     )
+
+
+def _here(value: Any) -> Any:
+    """A JAX array, or one device's copy of an array that each of several holds."""
+    return value.addressable_data(0) if len(value.sharding.device_set) > 1 else value
 
 
 COMPILERS: dict[str, Callable[[Any], Callable[..., Any]]] = {

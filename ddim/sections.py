@@ -131,6 +131,7 @@ class TrainParams(Section):
     epochs: Annotated[Count, Field(le=1_000_000)]
     repetitions: Annotated[Count, Field(le=10_000)]
     batch_size: BatchSize
+    devices: Annotated[Count, Field(le=65_536)]
     loss: Literal["mae", "mse", "huber"]
     loss_target: Annotated[Text, one_of(PREDICTIONS)]
     loss_weighting: Literal["none", "min_snr"]

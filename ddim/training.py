@@ -13,6 +13,7 @@ import numpy as np
 from ddim import (
     callbacks,
     checkpoint,
+    devices,
     files,
     generate,
     inception,
@@ -86,13 +87,7 @@ def train(
     `work` is the folder of `resume.folder`; it is kept until the outputs are whole.
     `more_callbacks` come after the training's own, when an epoch is on disk.
     """
-    model = build_model(description, train)
-    batches, validation = _batches(description, train, paths)
-    model.compile(
-        optimizer=optimizer(train, steps=len(batches) * train.epochs),
-        jit_compile=runtime.jit_compile(),
-    )
-    model.optimizer.build(model.trainable_variables)
+    model, batches, validation = set_up(description, train, paths)
     state = resume.restore(work, callbacks.state_variables(model))
     rows = state.get("history", [])
     best = callbacks.KeepBest(
@@ -109,6 +104,8 @@ def train(
 
     history = callbacks.History(work, rows, publish)
     generator = _generator(description, model.ema_network, train)
+    with devices.undivided():
+        judge = _val_kid(generator, train, kid, paths)
     with _best_survives(best, description, paths):
         model.fit(
             batches,
@@ -120,7 +117,7 @@ def train(
             callbacks=[
                 callbacks.SeedEpochs(batches),
                 callbacks.StopOnNonFinite(),
-                _val_kid(generator, train, kid, paths),
+                judge,
                 callbacks.SampleGrid(
                     work,
                     generator,
@@ -138,6 +135,20 @@ def train(
     _publish(work, paths)
     checkpoint.save(paths.checkpoint, best.path, description)
     files.write_json(paths.summary, _summary(history.rows, best))
+
+
+def set_up(
+    description: checkpoint.Description, train: TrainParams, paths: Paths = Paths()
+) -> tuple[DiffusionModel, Batches, Batches]:
+    """The model, ready for `fit`, and batches to train and to validate it with."""
+    model = build_model(description, train)
+    batches, validation = _batches(description, train, paths)
+    model.compile(
+        optimizer=optimizer(train, steps=len(batches) * train.epochs),
+        jit_compile=runtime.jit_compile(),
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model, batches, validation
 
 
 @contextmanager
@@ -234,12 +245,20 @@ def _batches(
 
     def batches(part: tuple[np.ndarray, np.ndarray], repetitions: int) -> Batches:
         images, labels = part
+        batch_size = min(train.batch_size, len(images) * repetitions)
+        if batch_size % train.devices:
+            raise DdimError(
+                f"train.devices: expected a divisor of {batch_size}, the number of "
+                "validation images, which are less than a batch; received "
+                f"{train.devices}"
+            )
         return Batches(
             images,
             labels if conditional else None,
-            batch_size=min(train.batch_size, len(images) * repetitions),
+            batch_size=batch_size,
             repetitions=repetitions,
             seed=train.seed,
+            share=devices.share(),
         )
 
     return batches(training, train.repetitions), batches(validation, repetitions=1)

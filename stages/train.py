@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ddim import params, runtime
+from ddim import devices, params, runtime
 from ddim.errors import one_plain_message
 
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "runtime"}
@@ -11,13 +11,17 @@ SECTIONS = {"data", "diffusion", "network", "train", "kid", "runtime"}
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.train.seed)
-    from ddim import history, resume, tracking, training
+    devices.join()
+    from ddim import follower, history, resume, tracking, training
 
     description = training.describe(settings.network, settings.diffusion)
+    if not devices.leads():
+        return follower.follow(description, settings.train)
     work = training.work_folder(
         description, settings.train, settings.kid, settings.runtime
     )
     with (
+        devices.spread(settings.train.devices),
         resume.alone(work),
         tracking.start(
             settings.tracking.experiment,

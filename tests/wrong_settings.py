@@ -61,6 +61,9 @@ SINGLE = [
     ("train.epochs", 10**400, "expected 1000000 or less"),
     ("train.repetitions", -5, "expected 1 or more; received -5"),
     ("train.batch_size", 0, "expected 1 or more; received 0"),
+    ("train.devices", 0, "expected 1 or more; received 0"),
+    ("train.devices", "all", "expected a whole number; received 'all'"),
+    ("train.devices", 2, "expected 1 with every runtime.backend but jax; received 2"),
     ("train.loss", "mes", "expected 'mae', 'mse' or 'huber'; received 'mes'"),
     ("train.loss_target", "score", "expected one of noise, image, velocity"),
     ("train.loss_weighting", None, "expected 'none' or 'min_snr'; received null"),
@@ -175,6 +178,11 @@ COMBINED = [
         {"network.attention_levels": [2], "network.widths": [32, 64]},
         "network.attention_levels",
         "expected attention_levels from 0 to 1, one per entry of widths",
+    ),
+    (
+        {"train.devices": 3, "runtime.backend": "jax"},
+        "train.batch_size",
+        "expected a multiple of 3, the number of train.devices that share it",
     ),
     (
         {"sampling.guidance_scale": 3.0},

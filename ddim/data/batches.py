@@ -12,7 +12,7 @@ class Batches(keras.utils.PyDataset):
     The order is a function of (seed, epoch): set `epoch` before each pass, or leave it
     for the same order every time. One pass goes over the images `repetitions` times.
     Items are mappings with `images` (batch, height, width, channels) and, if asked for,
-    `labels` (batch,).
+    `labels` (batch,). Of each batch, `share` is which of how many equal parts to give.
     """
 
     def __init__(
@@ -23,6 +23,7 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         repetitions: int = 1,
         seed: int = 0,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__()
         self.images = images
@@ -30,6 +31,7 @@ class Batches(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.repetitions = repetitions
         self.seed = seed
+        self.share = share
         self.epoch = 0
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -37,8 +39,10 @@ class Batches(keras.utils.PyDataset):
         return len(self.images) * self.repetitions // self.batch_size
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
-        start = index * self.batch_size
-        rows = self._epoch_order()[start : start + self.batch_size]
+        part, parts = self.share
+        size = self.batch_size // parts
+        start = index * self.batch_size + part * size
+        rows = self._epoch_order()[start : start + size]
         batch = {"images": np.asarray(self.images[rows])}
         # Mapped pages, and the many around them, count as resident memory.
         crops.release(self.images)
