@@ -9,9 +9,11 @@ and writes states, judges and shows.
 Of the package only `runtime` and this module name a backend.
 """
 
+import hashlib
+import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -140,6 +142,33 @@ def undivided() -> Iterator[None]:
         yield
     finally:
         keras.distribution.set_distribution(before)
+
+
+def check_alike(inputs: Mapping[str, Any]) -> None:
+    """Raise `DdimError` if the processes do not train the same; all call it together.
+
+    `inputs` (JSON values) are what the training depends on.
+    """
+    if processes() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    digests = [
+        np.frombuffer(
+            hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest(), "u1"
+        )
+        for value in inputs.values()
+    ]
+    everyone = multihost_utils.process_allgather(np.stack(digests))
+    unlike = (everyone != everyone[0]).any(axis=(0, 2))
+    if unlike.any():
+        names = [
+            name for name, is_unlike in zip(inputs, unlike, strict=True) if is_unlike
+        ]
+        raise DdimError(
+            f"train: expected the same {', '.join(inputs)} in all {processes()} "
+            f"processes; received different {', '.join(names)}"
+        )
 
 
 def agree(values: Sequence[np.ndarray], epochs: int) -> tuple[list[np.ndarray], int]:

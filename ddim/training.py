@@ -141,6 +141,14 @@ def set_up(
     description: checkpoint.Description, train: TrainParams, paths: Paths = Paths()
 ) -> tuple[DiffusionModel, Batches, Batches]:
     """The model, ready for `fit`, and batches to train and to validate it with."""
+    devices.check_alike(
+        {
+            "settings and data": [checkpoint.to_json(description), train.model_dump()],
+            "code": resume.code(),
+            "versions": provenance.versions(),
+            "runtime.precision": keras.config.dtype_policy().name,
+        }
+    )
     model = build_model(description, train)
     batches, validation = _batches(description, train, paths)
     model.compile(
