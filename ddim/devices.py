@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ddim import stopping
 from ddim.errors import DdimError, one_line
 
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
@@ -83,6 +84,7 @@ def join() -> None:
 
         with _plain_loss("to meet"):
             keras.distribution.initialize()
+        stopping.listen()  # JAX has just taken SIGTERM for itself, and ignores it
 
 
 def _check_backend(what: str) -> None:

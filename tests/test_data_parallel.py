@@ -29,7 +29,7 @@ SETTINGS = {
 TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 # In place of Inception, which takes long to build: the mean of some images. `DIES` is
-# the epoch after whose state is saved the process is killed.
+# the epoch after whose state is saved the process is stopped.
 TRAIN = """
 import os, runpy, signal
 
@@ -57,7 +57,7 @@ class Judge(keras.callbacks.Callback):
 def save(self, epoch, logs, save=callbacks.SaveState.on_epoch_end):
     save(self, epoch, logs)
     if str(epoch + 1) == os.environ.get("DIES"):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 callbacks.SaveState.on_epoch_end = save
 training._val_kid = Judge
@@ -74,11 +74,23 @@ def make_folder(folder: Path, prepared, **train) -> Path:
     return folder
 
 
+STARTED: list["Training"] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _none_is_left():
+    yield
+    for training in STARTED:
+        training.process.kill()
+        training.process.wait()
+
+
 class Training:
     """A process that trains in a folder."""
 
     def __init__(self, folder: Path, environment: dict | None = None) -> None:
         self.folder = folder
+        STARTED.append(self)
         inherited = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", WITHOUT_TENSORFLOW + TRAIN],
@@ -136,18 +148,18 @@ def two(folders: list[Path], **leader: str) -> tuple[Training, Training]:
 
 @pytest.fixture(scope="module")
 def trained(prepared, tmp_path_factory):
-    """On one device, on two, and in two processes that were killed after an epoch."""
+    """On one device, on two, and in two processes that were stopped after an epoch."""
     folder = tmp_path_factory.mktemp("trained")
     folders = [make_folder(folder / name, prepared) for name in ("first", "second")]
     one = Training(make_folder(folder / "one", prepared, devices=1))
     both = Training(make_folder(folder / "both", prepared), TWO_DEVICES)
     leader, follower = two(folders, DIES="1")
-    killed = leader.end(-signal.SIGKILL), follower.end(None)
+    stopped = leader.end(128 + signal.SIGTERM), follower.end(None)
     leader, follower = two(folders)
     return {
         "one device": one.end(),
         "two devices": both.end(),
-        "killed": killed,
+        "stopped": stopped,
         "two processes": leader.end(),
         "follower": follower.end(),
     }
@@ -167,9 +179,10 @@ def test_two_devices_train_like_one(trained, name):
 
 
 def test_the_leader_alone_judges_and_writes(trained):
-    killed, _ = trained["killed"]
+    stopped, _ = trained["stopped"]
     leader, follower = trained["two processes"], trained["follower"]
-    assert killed.output.count("judged epoch") == 1
+    assert "the same command goes on after epoch 1" in stopped.errors
+    assert stopped.output.count("judged epoch") == 1
     assert leader.output.count("judged epoch") == 1
     assert "judged epoch 2" in leader.output
     assert "judged" not in follower.output
