@@ -156,6 +156,7 @@ class KidParams(Section):
     weights: Text
     layer: LayerName
     image_size: Annotated[Integer, Field(ge=75, le=1024)]
+    images: Images
     batch_size: Annotated[BatchSize, Field(ge=2)]
 
 
