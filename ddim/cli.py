@@ -14,8 +14,8 @@ from ddim.schedules import SCHEDULES
 from ddim.time_grids import GRIDS
 
 MODEL_HELP = (
-    "folder of a checkpoint or an export, or a model in MLflow such as "
-    "models:/NAME@best (default: %(default)s)"
+    "folder of a checkpoint or an export, a DVC experiment as dvc:NAME, or a model in "
+    "MLflow as models:/NAME@best"
 )
 
 
