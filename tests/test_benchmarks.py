@@ -141,6 +141,7 @@ def call(*arguments: str, prelude: str = "") -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_suite_runs_at_toy_size(tmp_path):
     said = call("benchmarks", "--toy", "--quick", "--results", str(tmp_path))
     (path,) = tmp_path.glob("*-toy.json")
@@ -179,6 +180,7 @@ def weights(tmp_path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_gpu_run_falls_back_to_a_small_one_without_tensorflow(
     images, weights, tmp_path
 ):
