@@ -1,4 +1,4 @@
-# make demo | test | repro | ui | lint | verify | soak: each sets up .venv first, from
+# make demo | test | slow-test | repro | ui | lint | verify | soak: each sets up .venv first, from
 # pinned requirements.
 
 PYTHON := $(shell for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -16,11 +16,11 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
 	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
 
-.PHONY: help commit demo test repro ui lint verify soak setup requirements
+.PHONY: help commit demo test slow-test repro ui lint verify soak setup requirements
 
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
-	@echo "make test    the tests"
+	@echo "make test    the tests; make slow-test the few that take minutes each"
 	@echo "make repro   the whole pipeline as params.yaml says (real flowers; wants a GPU)"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
 	@echo "make lint    linter and type checker"
@@ -67,6 +67,9 @@ repro: setup
 
 test: setup .venv/test.txt
 	python -m pytest
+
+slow-test: setup .venv/test.txt
+	python -m pytest -m slow
 
 lint: setup .venv/test.txt
 	ruff check .

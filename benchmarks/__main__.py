@@ -43,7 +43,11 @@ def main() -> None:
     ):
         print(f"{row['measured']} ...", file=sys.stderr, flush=True)
         rows.append(row)
-    print(pd.DataFrame(rows).round(3).fillna("").to_string(index=False))
+    print(
+        pd.DataFrame(rows).to_string(
+            index=False, na_rep="", float_format="{:.3f}".format
+        )
+    )
     facts = measure.hardware()
     path = options.results / f"{measure.kind(facts)}{'-toy' * options.toy}.json"
     write_json(path, {"hardware": facts, "quick": options.quick, "rows": rows})

@@ -4,7 +4,7 @@ import importlib.util
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -327,31 +327,34 @@ def nothing_to_do(repetitions: int) -> Iterator[Row]:
 
 def compared(
     measured: str,
-    seconds: dict[str, float],
+    seconds: Mapping[str, float | np.ndarray],
     *,
     images: float | None = None,
     share: float | None = None,
 ) -> Row:
-    """A row: ours, the baseline and their ratio.
+    """A row: ours, the baseline and their ratio, from seconds or pairs of `in_turns`.
 
     `share` is the seconds the work would take at the ceiling.
     """
     baseline = next(name for name in seconds if name != "ours")
+    ours, its = (np.atleast_1d(seconds[name]) for name in ("ours", baseline))
     row = {
         "measured": measured,
-        "ours": seconds["ours"],
+        "ours": float(ours[0]),
         "baseline": baseline,
-        "its": seconds[baseline],
-        "ratio": seconds["ours"] / seconds[baseline],
+        "its": float(its[0]),
+        "ratio": float(ours[0] / its[0]),
     }
+    if len(ours) > 1 and its[1] > 0:
+        row["processor ratio"] = float(ours[1] / its[1])
     if images is not None:
-        row["images/s"] = images / seconds["ours"]
+        row["images/s"] = images / row["ours"]
     if share is not None:
-        row["of ceiling"] = share / seconds["ours"]
+        row["of ceiling"] = share / row["ours"]
     return row
 
 
-def on_line(x: float, first: tuple[float, float], second: tuple[float, float]) -> float:
+def on_line(x: float, first: tuple[float, Any], second: tuple[float, Any]) -> Any:
     """The straight line through two points, at x."""
     (x0, y0), (x1, y1) = first, second
     return y0 + (y1 - y0) * (x - x0) / (x1 - x0)

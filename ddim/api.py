@@ -19,6 +19,7 @@ import numpy as np
 
 from ddim import runtime
 from ddim.errors import DdimError
+from ddim.model_sources import CHECKPOINT, folder_of
 from ddim.params import SamplingParams, validate_section
 from ddim.setting_types import Count, SamplerName, Seed, Steps
 
@@ -26,23 +27,19 @@ if TYPE_CHECKING:
     from ddim.checkpoint import Trained
     from ddim.generate import Generator, Method
 
-CHECKPOINT = "checkpoints"
-"""Where the pipeline leaves its model."""
-
 
 def load(source: str | Path = CHECKPOINT) -> "Model":
-    """A trained model from a folder, or from MLflow, as in `models:/NAME@best`.
+    """A trained model: a folder, `dvc:EXPERIMENT` or, in MLflow, `models:/NAME@best`.
 
     Chooses a backend and deterministic sums unless Keras has been imported before.
     Raises `DdimError` if there is no model, or a damaged one.
     """
     if "keras" not in sys.modules:
         runtime.setup(runtime.installed_backend(), "float32", deterministic=True)
-    from ddim import checkpoint, mlflow_store
+    from ddim import checkpoint
 
-    if mlflow_store.is_uri(str(source)):
-        source = mlflow_store.download(str(source))
-    return Model(checkpoint.load(source))
+    with folder_of(source) as folder:
+        return Model(checkpoint.load(folder))
 
 
 class Request(SamplingParams):

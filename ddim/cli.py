@@ -14,8 +14,8 @@ from ddim.schedules import SCHEDULES
 from ddim.time_grids import GRIDS
 
 MODEL_HELP = (
-    "folder of a checkpoint or an export, or a model in MLflow such as "
-    "models:/NAME@best (default: %(default)s)"
+    "folder of a checkpoint or an export, a DVC experiment as dvc:NAME, or a model in "
+    "MLflow as models:/NAME@best"
 )
 
 
@@ -146,6 +146,9 @@ def _evaluate(commands: Any) -> None:
     )
     command.add_argument("--layer", default="pooled", help="pooled, mixed8, ...")
     command.add_argument("--resolution", type=int, default=75, help="of InceptionV3")
+    command.add_argument(
+        "--images", type=int, default=10_000, help="of each folder, at most"
+    )
     command.add_argument("--subsets", type=int, default=100, help="for the error")
     command.add_argument("--subset-size", type=int, help="1000, or all if fewer")
     command.add_argument("--seed", type=int, default=0, help="of the subsets")

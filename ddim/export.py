@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from ddim import checkpoint, mlflow_store, params, sending
-from ddim.api import CHECKPOINT
+from ddim import checkpoint, params, sending
 from ddim.errors import DdimError
 from ddim.files import atomic, copy, read_json, sha256
+from ddim.model_sources import CHECKPOINT, folder_of
 
 CARD = "README.md"
 SETTINGS = "params.yaml"
@@ -41,12 +41,10 @@ class Facts:
 
 def export(options: Namespace) -> None:
     """Write the model's folder. Raises `DdimError` if there is no model."""
-    source = Path(options.model)
-    if mlflow_store.is_uri(options.model):
-        source = mlflow_store.download(options.model)
-    facts = _facts(source, of_pipeline=options.model == CHECKPOINT)
-    for name in (checkpoint.WEIGHTS, checkpoint.DESCRIPTION):
-        copy(source / name, options.folder / name)
+    with folder_of(options.model) as source:
+        facts = _facts(source, of_pipeline=options.model == CHECKPOINT)
+        for name in (checkpoint.WEIGHTS, checkpoint.DESCRIPTION):
+            copy(source / name, options.folder / name)
     for name, path in facts.pictures.items():
         copy(path, options.folder / name)
     if facts.settings:

@@ -34,6 +34,7 @@ def evaluate(options: Namespace) -> None:
             "weights": options.weights,
             "layer": options.layer,
             "image_size": options.resolution,
+            "images": options.images,
             "batch_size": BATCH,
         },
     )
@@ -74,7 +75,7 @@ def measure(
     cannot be read.
     """
     folders = {"REAL_FOLDER": real, "GENERATED_FOLDER": generated}
-    files = [_images(key, folder) for key, folder in folders.items()]
+    files = [_images(*folder, settings.images) for folder in folders.items()]
     model = inception.build(settings.weights, settings.layer, settings.image_size, 3)
     encode = inception.encoder(model, settings.batch_size)
     features = [_features(paths, encode, image_size) for paths in files]
@@ -102,8 +103,8 @@ def measure(
     }
 
 
-def _images(key: str, folder: Path) -> list[Path]:
-    """All images of a folder in the order of their names."""
+def _images(key: str, folder: Path, most: int) -> list[Path]:
+    """Images of a folder in the order of their names; so many, spread evenly."""
     if not folder.is_dir():
         raise DdimError(f"{key}: expected a folder of images; received {folder}")
     found = sorted(find_images(folder, key))
@@ -112,7 +113,8 @@ def _images(key: str, folder: Path) -> list[Path]:
             f"{key}: expected a folder with 2 images or more; received {folder} with "
             f"{len(found)}"
         )
-    return [folder / path for path in found]
+    count = min(most, len(found))
+    return [folder / found[k * len(found) // count] for k in range(count)]
 
 
 def _features(paths: list[Path], encode: Encoder, image_size: int) -> np.ndarray:

@@ -67,11 +67,6 @@ def connect(experiment: str) -> tuple[Any, str]:
         return client, client.create_experiment(experiment, _artifacts())
 
 
-def is_uri(source: str) -> bool:
-    """Whether it names a model in MLflow: `models:/NAME@ALIAS`, `runs:/ID/model`."""
-    return source.startswith(("models:/", "runs:/"))
-
-
 def download(uri_of_model: str) -> Path:
     """The folder with the checkpoint of a model in the store.
 

@@ -17,7 +17,10 @@ CONDITIONS = "features.json"
 
 
 def write(crops_folder: Path, folder: Path, kid: KidParams) -> None:
-    """Features of all validation crops (n, dims), float32, with their conditions."""
+    """Features of validation crops (n, dims), float32, with their conditions.
+
+    Of all, or of `kid.images` spread evenly over them.
+    """
     images, _ = crops.load(crops_folder, "validation")
     if len(images) < 2:
         raise DdimError(
@@ -26,9 +29,11 @@ def write(crops_folder: Path, folder: Path, kid: KidParams) -> None:
         )
     model = inception.build(kid.weights, kid.layer, kid.image_size, images.shape[-1])
     encode = inception.encoder(model, kid.batch_size)
-    starts = tqdm(range(0, len(images), kid.batch_size), desc="reference features")
+    count = min(kid.images, len(images))
+    rows = np.arange(count) * len(images) // count
+    starts = tqdm(range(0, count, kid.batch_size), desc="reference features")
     features = np.concatenate(
-        [encode(images[start : start + kid.batch_size]) for start in starts]
+        [encode(images[rows[start : start + kid.batch_size]]) for start in starts]
     )
     inception.check_features(features)
     with atomic(folder / FEATURES) as temporary:

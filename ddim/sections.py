@@ -157,6 +157,7 @@ class KidParams(Section):
     weights: Text
     layer: LayerName
     image_size: Annotated[Integer, Field(ge=75, le=1024)]
+    images: Images
     batch_size: Annotated[BatchSize, Field(ge=2)]
 
 

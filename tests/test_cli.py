@@ -33,7 +33,7 @@ def ddim(models, tmp_path, monkeypatch, capsys):
 
     def run(*arguments):
         options = cli.parser().parse_args([str(part) for part in arguments])
-        if "model" in options:
+        if "model" in options and ":" not in options.model:
             options.model = str(models / options.model)
         options.run(options)
         return capsys.readouterr().out
@@ -175,6 +175,7 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
         (["evaluate", ".", ".", "--layer", "x"], "layer: expected pooled or"),
         (["evaluate", ".", "."], "REAL_FOLDER: expected a folder with 2 images"),
         (["export", "here", "--model", "none"], r"model\.json: not there"),
+        (["sample", "--model", "dvc:x"], "dvc:x: expected an experiment, .*; received"),
         (["compare"], "compare: expected a repository of DVC; received"),
     ],
 )

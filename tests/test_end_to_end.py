@@ -38,7 +38,7 @@ def dvc(project: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments]
         if arguments[0] not in PROGRAMS
-        else [*PROGRAMS[arguments[0]], *arguments[1:]],
+        else [*PROGRAMS[arguments[0]], *map(str, arguments[1:])],
         cwd=project,
         env=environment,
         capture_output=True,
@@ -229,6 +229,19 @@ def test_a_card_leaves_out_what_belongs_to_another_model(project, tmp_path):
         kid.write_text(before)
     card = (tmp_path / "model/README.md").read_text()
     assert "KID of these weights was not measured" in card
+
+
+def test_an_experiment_is_sampled_without_applying_it(project):
+    small = ("--rows", "2", "--columns", "4", "--steps", "5", "--seed", "2")
+    small += ("--batch-size", "16", "--scale", "2")
+    pictures = []
+    for name in ("tiny", "mse"):
+        path = project / f"{name}.png"
+        dvc(project, "ddim", "sample", "--model", f"dvc:{name}", *small, "--out", path)
+        pictures.append(path.read_bytes())
+        path.unlink()
+    assert pictures[0] == (project / "renders/samples.png").read_bytes()
+    assert pictures[1] != pictures[0]
 
 
 def test_compare_tabulates_the_experiments(project):

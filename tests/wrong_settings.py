@@ -92,6 +92,7 @@ SINGLE = [
     ("kid.layer", "mixd8", "expected pooled or a layer of InceptionV3"),
     ("kid.layer", "conv2d_94", "expected pooled or a layer of InceptionV3"),
     ("kid.image_size", 64, "expected 75 or more; received 64"),
+    ("kid.images", 1, "expected 2 or more; received 1"),
     ("kid.batch_size", 1, "expected 2 or more; received 1"),
     ("sampling.schedule", "none", "expected one of cosine"),
     ("sampling.grid", "karas", "expected one of uniform, karras"),

@@ -26,7 +26,7 @@ def test_an_exception_marks_the_run_and_a_resumed_one_ends_well(project, error, 
 
 
 def test_a_loss_that_is_no_number_marks_the_run_failed(project):
-    check = callbacks.StopOnNonFinite()
+    check = callbacks.StopOnNonFinite(late=0)
     check.on_epoch_begin(1, {})
     run = tracking.start("ddim", SETTINGS, history={1: HISTORY[1]})
     with pytest.raises(DdimError), run:
