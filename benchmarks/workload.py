@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ddim import checkpoint, params, runtime, training
+from ddim import checkpoint, optimizers, params, runtime, training
 from ddim.data.batches import Batches
 from ddim.data.normalizer import Normalizer
 from ddim.model import DiffusionModel
@@ -73,7 +73,7 @@ def model(work: Workload, precision: str = "float32") -> DiffusionModel:
     finally:
         keras.config.set_dtype_policy(before)
     built.compile(
-        optimizer=training.optimizer(work.settings.train, steps=work.training_steps),
+        optimizer=optimizers.make(work.settings.train, steps=work.training_steps),
         jit_compile=runtime.jit_compile(),
     )
     return built

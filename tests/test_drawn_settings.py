@@ -8,7 +8,7 @@ draws 500 in place of the 15 of every day, other ones each time.
 import numpy as np
 from hypothesis import assume, event, given
 
-from ddim import checkpoint, generate, params, schedules, training
+from ddim import checkpoint, generate, optimizers, params, schedules, training
 from ddim.data.normalizer import Normalizer
 from ddim.generate import Denoiser, Method
 from tests import drawn_settings
@@ -38,7 +38,7 @@ def batch(settings: params.Params) -> dict[str, np.ndarray]:
 
 def take_a_step(model, settings: params.Params) -> dict[str, float]:
     """One step of training as `fit` takes it, without the time to compile it."""
-    optimizer = training.optimizer(settings.train, steps=settings.train.epochs)
+    optimizer = optimizers.make(settings.train, steps=settings.train.epochs)
     model.compile(optimizer=optimizer, run_eagerly=True)
     model.seed_epoch(0)
     return model.train_on_batch(batch(settings), return_dict=True)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ddim import callbacks, checkpoint, resume, tracking, training
+from ddim import callbacks, checkpoint, optimizers, resume, tracking, training
 from ddim.errors import DdimError
 from ddim.kid import kid
 from tests.conftest import tiny_settings
@@ -354,7 +354,7 @@ def test_trains_a_class_conditional_network(paths):
 )
 def test_optimizer_options(changes):
     train = tiny_settings(train={"learning_rate": 0.01, **changes}).train
-    optimizer = training.optimizer(train, steps=10)
+    optimizer = optimizers.make(train, steps=10)
     assert optimizer.name == train.optimizer
     rates = [_rate(optimizer, step) for step in range(11)]
     assert max(rates) == pytest.approx(0.01)
