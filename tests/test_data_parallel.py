@@ -165,6 +165,7 @@ def trained(prepared, tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["two devices", "two processes"])
 def test_two_devices_train_like_one(trained, name):
     one, two = trained["one device"], trained[name]
@@ -178,6 +179,7 @@ def test_two_devices_train_like_one(trained, name):
         )
 
 
+@pytest.mark.slow
 def test_the_leader_alone_judges_and_writes(trained):
     stopped, _ = trained["stopped"]
     leader, follower = trained["two processes"], trained["follower"]
@@ -192,6 +194,7 @@ def test_the_leader_alone_judges_and_writes(trained):
     assert {path.name for path in pictures} == {"epoch_0001.png", "epoch_0002.png"}
 
 
+@pytest.mark.slow
 def test_processes_that_would_train_different_things_refuse(prepared, tmp_path):
     folders = [
         make_folder(tmp_path / loss, prepared, loss=loss) for loss in ("mae", "mse")
@@ -202,6 +205,7 @@ def test_processes_that_would_train_different_things_refuse(prepared, tmp_path):
         assert "received different settings and data\n" in training.errors
 
 
+@pytest.mark.slow
 def test_refuses_more_devices_than_there_are(prepared, tmp_path):
     training = Training(make_folder(tmp_path / "one", prepared)).end(1)
     told = "train.devices: expected at most 1, the number of devices that JAX finds"
