@@ -150,7 +150,7 @@ def _evaluate(commands: Any) -> None:
         "--images", type=int, default=10_000, help="of each folder, at most"
     )
     command.add_argument("--subsets", type=int, default=100, help="for the error")
-    command.add_argument("--subset-size", type=int, help="1000, or all if fewer")
+    command.add_argument("--subset-size", type=int, help="1000, or half of fewer")
     command.add_argument("--seed", type=int, default=0, help="of the subsets")
     command.add_argument("--json", action="store_true", help="print JSON")
 

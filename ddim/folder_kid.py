@@ -81,7 +81,7 @@ def measure(
     features = [_features(paths, encode, image_size) for paths in files]
     inception.check_features(features[0])
     counts = [len(rows) for rows in features]
-    size = min(SUBSET_SIZE, *counts) if subset_size is None else subset_size
+    size = subset_size or max(2, min(SUBSET_SIZE, *(count // 2 for count in counts)))
     mean, deviation = kid_subsets(
         *features, subsets=subsets, subset_size=size, seed=seed
     )

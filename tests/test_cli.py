@@ -148,6 +148,8 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
         for folder in (real, generated)
     ]
     assert told["kid"] == pytest.approx(kid(*features), abs=1e-4)
+    assert told["conditions"]["subset_size"] == 33
+    assert told["kid_subsets_std"] > 0
     assert "KID " in ddim("evaluate", real, real, *asked, "--subset-size", 10)
 
 
