@@ -6,7 +6,8 @@ model = load("checkpoints")
 images = model.sample(16, steps=20, seed=0)
 """
 
-from typing import TYPE_CHECKING, Any
+# Nothing is imported here: a Ctrl-C is heard only once `ddim.stopping` listens.
+TYPE_CHECKING = False  # type checkers take it for true, as they do that of typing
 
 if TYPE_CHECKING:
     from ddim.api import Model, load
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "load"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import what is asked for when it is: settings are to be checked at once."""
     if name not in __all__:
         raise AttributeError(f"module 'ddim' has no attribute {name!r}")

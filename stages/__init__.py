@@ -1,5 +1,9 @@
 """One thin script per stage; signals are heard before its imports, which take time."""
 
-from ddim import stopping
+import signal
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # until then at least no traceback
+
+from ddim import stopping  # noqa: E402
 
 stopping.listen()

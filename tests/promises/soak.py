@@ -34,6 +34,9 @@ EPOCH = re.compile(r"Epoch (\d+)/")
 STRUCK = [stage for stage in clones.STAGES for _ in range(3 if stage == "train" else 1)]
 """Once each, but training, where most is to be lost, three times."""
 
+OUR_TRACEBACK = re.compile(r'File ".*/(ddim|stages)/.*", line')
+"""Python's own start, before the first line of a stage, ends a Ctrl-C in one too."""
+
 
 class BrokenPromiseError(Exception):
     """What a run that was killed should never do."""
@@ -232,7 +235,7 @@ def strike_somewhere(
     place = f"{how}, {delay:.2f} s after {stage} began: in {run.stage()}"
     epochs = f", epochs {run.epochs()}" if run.epochs() else ""
     print(f"  {place}{epochs}" if hit else f"  too late for {stage}", flush=True)
-    if hit and "Traceback" in run.text and "SIGKILL" not in how:
+    if hit and OUR_TRACEBACK.search(run.text) and "SIGKILL" not in how:
         raise BrokenPromiseError(f"{how} ended in a traceback:\n{run.text}")
     return run, hit, how
 
