@@ -17,25 +17,32 @@ LIBRARIES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "torch", "numpy")
 Job = Callable[[], Any]
 
 
+class Seconds(np.ndarray):
+    """By the clock and of the processor, as a job measured them itself."""
+
+
 def in_turns(jobs: Mapping[str, Job], repetitions: int) -> dict[str, np.ndarray]:
     """Median seconds of each job, by the clock and of the processor, as a pair.
 
     Run in turns, so that all see the same weather, and each once before, for
-    compilation and caches. Where other programs share the machine the processor's
-    seconds are what to compare; they mean nothing for work on a GPU.
+    compilation and caches. A job may return the `Seconds` that count. Where other
+    programs share the machine the processor's seconds are what to compare; they mean
+    nothing for work on a GPU.
     """
     for job in jobs.values():
         job()
     seconds: dict[str, list[np.ndarray]] = {name: [] for name in jobs}
     for _ in range(repetitions):
         for name, job in jobs.items():
-            started = _clocks()
-            job()
-            seconds[name].append(_clocks() - started)
+            started = clocks()
+            taken = job()
+            whole = clocks() - started
+            seconds[name].append(taken if isinstance(taken, Seconds) else whole)
     return {name: np.median(values, axis=0) for name, values in seconds.items()}
 
 
-def _clocks() -> np.ndarray:
+def clocks() -> np.ndarray:
+    """Seconds by the clock and of the processor, from some moment on."""
     return np.array([time.perf_counter(), time.process_time()])
 
 

@@ -4,7 +4,7 @@ import importlib.util
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ddim import runtime
 runtime.setup("tensorflow", "float32", deterministic=True)
 from benchmarks import workload
 work = workload.{work}()
-workload.model(work).fit(workload.batches(work, 1), verbose=0)
+workload.model(work).fit(runtime.feed(workload.batches(work, 1)), verbose=0)
 """,
     "reference": """
 from benchmarks import reference, suite, workload
@@ -117,12 +117,12 @@ class Ours:
     """The package's own functions, on one batch of made-up images."""
 
     def __init__(self, work: Workload, precision: str = "float32") -> None:
-        from ddim import generate, inception, schedules
+        from ddim import generate, inception, runtime, schedules
 
         self.work = work
         self.model = workload.model(work, precision)
-        self.training = workload.batches(work, STEPS)
-        self.batch = workload.batches(work, 1)
+        self.training = runtime.feed(workload.batches(work, STEPS))
+        self.batch = runtime.feed(workload.batches(work, 1))
         diffusion = work.settings.diffusion
         self.generator = generate.generator(
             self.model.ema_network,
@@ -136,13 +136,15 @@ class Ours:
         shape = (2, workload.VALIDATION_IMAGES, 1280)
         self.features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
-    def train(self) -> None:
-        self.model.fit(self.training, verbose=0)
+    def train(self) -> Any:
+        return batches_alone(self.model.fit, self.training)
 
-    def validate(self) -> None:
+    def validate(self) -> Any:
         """Losses, and the images and features of val_kid."""
-        self.model.evaluate(self.batch, verbose=0)
+        seconds = batches_alone(self.model.evaluate, self.batch)
+        started = measure.clocks()
         self.measure_few()
+        return seconds + (measure.clocks() - started)
 
     def sample(self, steps: int) -> np.ndarray:
         return self.generator.images(self.work.batch_size, steps, seed=0)
@@ -192,11 +194,11 @@ class Tutorial:
             for steps in (STEPS, 1)
         )
 
-    def train(self) -> None:
-        self.few.fit(self.training, verbose=0, shuffle=False)
+    def train(self) -> Any:
+        return batches_alone(self.few.fit, self.training)
 
-    def validate(self) -> None:
-        self.few.evaluate(self.batch, verbose=0)
+    def validate(self) -> Any:
+        return batches_alone(self.few.evaluate, self.batch)
 
     def sample_few(self) -> None:
         self.few.generate(self.work.batch_size, self.few.kid_steps).numpy()
@@ -206,8 +208,33 @@ class Tutorial:
 
     measure_few = validate
 
-    def measure_many(self) -> None:
-        self.many.evaluate(self.batch, verbose=0)
+    def measure_many(self) -> Any:
+        return batches_alone(self.many.evaluate, self.batch)
+
+
+def batches_alone(run: Callable[..., Any], data: Any) -> measure.Seconds:
+    """Seconds that Keras's `fit` or `evaluate` takes from the first batch to the last.
+
+    After the last one TensorFlow may wait for a sleeping thread of its input pipeline,
+    by chance and as long as all before: see `ddim.runtime.feed`.
+    """
+    import keras
+
+    moments: list[np.ndarray] = []
+
+    class Moments(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            moments.append(measure.clocks())
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            float(logs["n_loss"])  # when it is there, so is all else of the step
+            moments.append(measure.clocks())
+
+        on_test_batch_begin = on_train_batch_begin
+        on_test_batch_end = on_train_batch_end
+
+    run(data, verbose=0, callbacks=[Moments()])
+    return (moments[-1] - moments[0]).view(measure.Seconds)
 
 
 def reference_model(work: Workload, encoder: Any, kid_steps: int = 5) -> Any:

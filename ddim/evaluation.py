@@ -1,6 +1,6 @@
 """KID of a trained model over samplers and numbers of steps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ from tqdm import tqdm
 
 from ddim import checkpoint, inception, kid_plot, reference
 from ddim.files import atomic, write_json
-from ddim.generate import Generator, Method
+from ddim.first_predictions import FirstPredictions
+from ddim.generate import Method
 from ddim.inception import Encoder
 from ddim.kid import check_sizes, kid, kid_batches, kid_subsets
 from ddim.params import EvaluateParams, KidParams, SamplingParams
@@ -49,13 +50,15 @@ def evaluate(
     encoder = inception.encoder(model, kid_params.batch_size)
     jobs = _jobs(sampling, settings, trained.description.num_classes)
     passes = sum(evaluations(way.sampler, steps) for way, steps in jobs)
+    firsts = FirstPredictions()
     rows = []
     with tqdm(total=passes * images, desc="KID", unit="image", mininterval=1) as bar:
         for way, steps in jobs:
             cost = evaluations(way.sampler, steps)
-            generated = _features(
-                generator, encoder, way, steps, settings.seed, images, bar, cost
+            batches = generator.batches(
+                images, steps, settings.seed, method=way, firsts=firsts
             )
+            generated = _features(encoder, batches, bar, cost)
             figures = _figures(real, generated, settings, kid_params.batch_size)
             rows.append(
                 {
@@ -101,18 +104,11 @@ def _jobs(
 
 
 def _features(
-    generator: Generator,
-    encoder: Encoder,
-    way: Method,
-    steps: int,
-    seed: int,
-    images: int,
-    bar: tqdm,
-    cost: int,
+    encoder: Encoder, batches: Iterable[np.ndarray], bar: tqdm, cost: int
 ) -> np.ndarray:
     """Features of generated images, a batch at a time: the images are not kept."""
     rows = []
-    for batch in generator.batches(images, steps, seed, method=way):
+    for batch in batches:
         rows.append(encoder(batch))
         bar.update(len(batch) * cost)
     return np.concatenate(rows)

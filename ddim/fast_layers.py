@@ -6,6 +6,7 @@ Class names are Keras's own, since a weights file calls layers after their class
 from typing import Any
 
 import keras
+from keras import ops
 
 from ddim import runtime
 from ddim.runtime import Tensor
@@ -36,3 +37,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
         ):
             average.assign(average * self.momentum + value * (1 - self.momentum))
         return outputs
+
+
+@keras.saving.register_keras_serializable("ddim")
+class Conv2D(keras.layers.Conv2D):
+    """With a gradient of its own for the bias.
+
+    TensorFlow joins the bias's gradient to the kernel's, which on a CPU takes a fifth
+    longer than one after the other.
+    """
+
+    def call(self, inputs: Tensor) -> Tensor:
+        add = runtime.bias_addition()
+        if add is None or not self.use_bias:
+            return super().call(inputs)
+        outputs = self.convolution_op(inputs, self.kernel)
+        return self.activation(add(outputs, ops.convert_to_tensor(self.bias)))

@@ -15,6 +15,7 @@ from keras import ops
 
 from ddim import runtime
 from ddim.data.normalizer import Normalizer
+from ddim.first_predictions import FirstPredictions
 from ddim.parametrization import split
 from ddim.params import SamplingParams
 from ddim.samplers import SAMPLERS, clip_images
@@ -147,12 +148,14 @@ class Generator:
         labels: np.ndarray | None = None,
         initial_noise: np.ndarray | None = None,
         callback: Callable | None = None,
+        firsts: FirstPredictions | None = None,
     ) -> Iterator[np.ndarray]:
         """Images 0 to `count` of `seed` in batches (n, h, w, c), values in [0, 1].
 
         `labels` (count,) choose the classes of a conditional network, by default all
         in turn. `initial_noise` (count, h, w, c) takes the place of that of the seed.
-        `callback` is handed to the sampler (see `ddim.samplers`).
+        `callback` is handed to the sampler (see `ddim.samplers`). `firsts` saves the
+        first evaluation where calls share it, which must agree in seed and noise.
         """
         if labels is None:
             labels = np.arange(count) % (self.num_classes or 1)
@@ -165,8 +168,13 @@ class Generator:
             else:
                 rows = np.resize(np.arange(start, count), self.batch_size)
                 noisy_images = initial_noise[rows]
+            batch_labels = np.resize(labels[start:], self.batch_size)
+            denoise = self.denoiser(batch_labels, method)
+            if firsts is not None:
+                batch = (start, *batch_labels, method.guidance_scale, method.clip)
+                denoise = firsts.of(batch, denoise)
             images = SAMPLERS[method.sampler](
-                self.denoiser(np.resize(labels[start:], self.batch_size), method),
+                denoise,
                 ops.convert_to_tensor(noisy_images),
                 self.schedule,
                 times,

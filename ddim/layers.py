@@ -5,7 +5,7 @@ itself: automatic names would leak into the weights file.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from ddim.convolutions import PortableGlorotUniform, conv, conv_of_parts, dense
 from ddim.fast_layers import BatchNormalization
 
 Tensor = Any
@@ -20,35 +21,6 @@ Tensor = Any
 
 VARIANCE_MARGIN = 1e-6
 """Noise variances are kept this far from 0 and 1 where their logarithm is taken."""
-
-
-@keras.saving.register_keras_serializable("ddim")
-class PortableGlorotUniform(keras.initializers.GlorotUniform):
-    """Keras's default for kernels, drawn by numpy: the same on every backend.
-
-    Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010). The seed comes
-    from `keras.utils.set_random_seed` unless one is given.
-    """
-
-    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> Tensor:
-        receptive_field = math.prod(shape[:-2])
-        limit = math.sqrt(6.0 / (receptive_field * sum(shape[-2:])))
-        values = np.random.default_rng(self.seed).uniform(-limit, limit, shape)
-        return ops.convert_to_tensor(values, dtype=dtype)
-
-
-def conv(x: Tensor, width: int, kernel_size: int, *, name: str) -> Tensor:
-    """Zero-padded convolution with bias: (B, H, W, C) to (B, H, W, width)."""
-    initializer = PortableGlorotUniform()
-    return keras.layers.Conv2D(
-        width, kernel_size, padding="same", kernel_initializer=initializer, name=name
-    )(x)
-
-
-def dense(x: Tensor, width: int, *, name: str) -> Tensor:
-    """Affine map of the last axis: (..., C) to (..., width)."""
-    initializer = PortableGlorotUniform()
-    return keras.layers.Dense(width, kernel_initializer=initializer, name=name)(x)
 
 
 NORMALIZATIONS: dict[str, Callable[..., keras.Layer]] = {
@@ -64,6 +36,9 @@ statistics have Keras's defaults, as the reference: momentum 0.99, epsilon 1e-3.
 statistics are over 8 groups of channels and all pixels of an image, layer statistics
 over all channels of one pixel.
 """
+
+CHANNELWISE = ("batch", "none")
+"""Normalizations that treat every channel by itself."""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": keras.activations.silu,
@@ -205,18 +180,24 @@ def residual_block(
     residual: bool = True,
     residual_scale: float = 1.0,
     embedding: Tensor | None = None,
+    constants: Tensor | None = None,
 ) -> Tensor:
     """Normalization and two 3x3 convolutions, added to their input.
 
-    (B, H, W, C) to (B, H, W, `width`). An `embedding` (B, 1, 1, E) is projected to the
+    (B, H, W, C) to (B, H, W, `width`). `constants` (B, 1, 1, E) stand for E channels
+    more of `x` that are the same at every pixel; they go with a normalization in
+    `CHANNELWISE`. An `embedding` (B, 1, 1, E) is projected to the
     width and added between the first convolution and its activation (DDPM, arXiv
     2006.11239, appendix B).
     """
     shortcut = x
-    if residual and x.shape[-1] != width:
-        shortcut = conv(x, width, 1, name=f"{name}_shortcut")
-    x = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
-    x = conv(x, width, 3, name=f"{name}_conv_1")
+    if residual and (constants is not None or x.shape[-1] != width):
+        shortcut = conv_of_parts(x, constants, width, 1, name=f"{name}_shortcut")
+    normalize = NORMALIZATIONS[normalization]
+    x = normalize(name=f"{name}_normalization")(x)
+    if constants is not None:
+        constants = normalize(name=f"{name}_normalization_constants")(constants)
+    x = conv_of_parts(x, constants, width, 3, name=f"{name}_conv_1")
     if embedding is not None:
         embedding = dense(embedding, width, name=f"{name}_embedding")
         x = keras.layers.Add(name=f"{name}_embed")([x, embedding])

@@ -211,3 +211,59 @@ def _tensorflow_batch_normalization(
 BATCH_NORMALIZATIONS: dict[str, Callable[..., tuple[Tensor, Tensor, Tensor]]] = {
     "tensorflow": _tensorflow_batch_normalization
 }
+
+
+def bias_addition() -> Callable[[Tensor, Tensor], Tensor] | None:
+    """Adds a bias (c,) to maps (n, h, w, c); None where XLA makes what is best."""
+    import keras
+
+    return BIAS_ADDITIONS.get(keras.backend.backend())
+
+
+def _tensorflow_bias_addition(maps: Tensor, bias: Tensor) -> Tensor:
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def add(maps: Tensor, bias: Tensor) -> Any:
+        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
+            # Flat, or TensorFlow sees the pair of gradients that it joins.
+            flat = tf.reshape(upstream, (-1, upstream.shape[-1]))
+            return upstream, tf.raw_ops.BiasAddGrad(out_backprop=flat)
+
+        return tf.nn.bias_add(maps, bias), gradient
+
+    return add(maps, tf.convert_to_tensor(bias))
+
+
+BIAS_ADDITIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "tensorflow": _tensorflow_bias_addition
+}
+
+
+def feed(batches: Any) -> Any:
+    """What `fit` reads a `PyDataset` through best on this backend.
+
+    Whoever gives `fit` the dataset itself gets the same batches, later.
+    """
+    import keras
+
+    return FEEDS.get(keras.backend.backend(), lambda batches: batches)(batches)
+
+
+def _tensorflow_feed(batches: Any) -> Any:
+    import tensorflow as tf
+
+    def pass_over() -> Iterator[Any]:
+        return (batches[number] for number in range(len(batches)))
+
+    signature = tf.nest.map_structure(tf.type_spec_from_value, batches[0])
+    options = tf.data.Options()
+    # The thread that tunes buffers sleeps for longer and longer, up to a minute, and
+    # may not be woken at the end of an epoch, which waits for it.
+    options.autotune.enabled = False
+    data = tf.data.Dataset.from_generator(pass_over, output_signature=signature)
+    data = data.apply(tf.data.experimental.assert_cardinality(len(batches)))
+    return data.prefetch(2).with_options(options)
+
+
+FEEDS: dict[str, Callable[[Any], Any]] = {"tensorflow": _tensorflow_feed}

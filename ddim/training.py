@@ -109,8 +109,8 @@ def train(
         judge = _val_kid(generator, train, kid, paths)
     with _best_survives(best, description, paths):
         model.fit(
-            batches,
-            validation_data=validation,
+            runtime.feed(batches),
+            validation_data=runtime.feed(validation),
             epochs=train.epochs,
             initial_epoch=state.get("epochs", 0),
             shuffle=False,

@@ -5,7 +5,7 @@ from functools import partial
 
 import keras
 
-from ddim import layers
+from ddim import convolutions, layers
 from ddim.errors import DdimError
 from ddim.layers import Tensor
 from ddim.params import NetworkParams
@@ -42,27 +42,39 @@ def build(
         inputs.append(labels)
         embedding = _add_labels(embedding, labels, num_classes)
 
-    x = layers.conv(noisy_images, network_params.widths[0], 1, name="image_embedding")
+    x = convolutions.conv(
+        noisy_images, network_params.widths[0], 1, name="image_embedding"
+    )
+    constants = None
     if network_params.embedding == "input":
-        x = _concatenate_to_pixels(x, noise_embedding)
-    x = _down_and_up(x, partial(_block, network_params, embedding), network_params)
+        if network_params.normalization in layers.CHANNELWISE:
+            constants = noise_embedding
+        else:
+            x = _concatenate_to_pixels(x, noise_embedding)
+    block = partial(_block, network_params, embedding)
+    x = _down_and_up(x, block, network_params, constants)
     return keras.Model(inputs, _prediction(x, channels=image_shape[-1]), name="unet")
 
 
-Block = Callable[[Tensor, int, str], Tensor]
-"""(x, level, name) -> x, with that level's width and attention."""
+Block = Callable[..., Tensor]
+"""(x, level, name, constants=None) -> x, with that level's width and attention."""
 
 
-def _down_and_up(x: Tensor, block: Block, params: NetworkParams) -> Tensor:
+def _down_and_up(
+    x: Tensor, block: Block, params: NetworkParams, constants: Tensor | None
+) -> Tensor:
+    """`constants` go into the first block, beside x."""
     bottom = len(params.widths) - 1
     skips = []
     for level in range(bottom):
         for index in range(params.depth):
-            x = block(x, level, f"down_{level}_block_{index}")
+            x = block(x, level, f"down_{level}_block_{index}", constants)
+            constants = None
             skips.append(x)
         x = keras.layers.AveragePooling2D(2, name=f"down_{level}_pooling")(x)
     for index in range(params.depth):
-        x = block(x, bottom, f"bottom_block_{index}")
+        x = block(x, bottom, f"bottom_block_{index}", constants)
+        constants = None
     for level in reversed(range(bottom)):
         upsampling = layers.UPSAMPLINGS[params.upsampling]
         x = upsampling(x.shape[-1], f"up_{level}_upsampling")(x)
@@ -75,7 +87,12 @@ def _down_and_up(x: Tensor, block: Block, params: NetworkParams) -> Tensor:
 
 
 def _block(
-    params: NetworkParams, embedding: Tensor | None, x: Tensor, level: int, name: str
+    params: NetworkParams,
+    embedding: Tensor | None,
+    x: Tensor,
+    level: int,
+    name: str,
+    constants: Tensor | None = None,
 ) -> Tensor:
     x = layers.residual_block(
         x,
@@ -86,6 +103,7 @@ def _block(
         residual=params.residuals,
         residual_scale=params.residual_scale,
         embedding=embedding,
+        constants=constants,
     )
     if level not in params.attention_levels:
         return x
@@ -132,10 +150,10 @@ def _deep_embedding(embedding: Tensor, activation: str) -> Tensor:
     (B, 1, 1, E) to (B, 1, 1, 4 E); source: arXiv 2006.11239, appendix B, and its code.
     """
     width = 4 * embedding.shape[-1]
-    x = layers.dense(embedding, width, name="deep_embedding_1")
+    x = convolutions.dense(embedding, width, name="deep_embedding_1")
     function = layers.ACTIVATIONS[activation]
     x = keras.layers.Activation(function, name="deep_embedding_activation")(x)
-    return layers.dense(x, width, name="deep_embedding_2")
+    return convolutions.dense(x, width, name="deep_embedding_2")
 
 
 def _add_labels(embedding: Tensor, labels: Tensor, num_classes: int | None) -> Tensor:
@@ -147,7 +165,7 @@ def _add_labels(embedding: Tensor, labels: Tensor, num_classes: int | None) -> T
     x = keras.layers.Embedding(
         num_classes + 1,
         width,
-        embeddings_initializer=layers.PortableGlorotUniform(),
+        embeddings_initializer=convolutions.PortableGlorotUniform(),
         name="label_embedding",
     )(labels)
     x = keras.layers.Reshape((1, 1, width), name="label_embedding_pixel")(x)

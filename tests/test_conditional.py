@@ -5,7 +5,15 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
-from ddim import checkpoint, generate, params, recipes, schedules, training
+from ddim import (
+    checkpoint,
+    generate,
+    optimizers,
+    params,
+    recipes,
+    schedules,
+    training,
+)
 from ddim.data import normalizer
 from ddim.data.batches import Batches
 from ddim.generate import Method
@@ -44,7 +52,7 @@ def generator(digits):
         data_digest="",
     )
     model = training.build_model(description, told.train)
-    model.compile(optimizer=training.OPTIMIZERS["adam"](told.train, RATE))
+    model.compile(optimizer=optimizers.OPTIMIZERS["adam"](told.train, RATE))
     batches = Batches(images, labels, batch_size=64, repetitions=16, seed=0)
     model.fit(batches, shuffle=False, verbose=0)
     return generate.generator(

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from ddim import layers
+from ddim import convolutions, layers
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_embedding_of_a_block_acts_as_a_bias_of_its_first_convolution(images):
 def test_initial_weights_have_glorot_limits_and_follow_the_global_seed():
     def draw():
         keras.utils.set_random_seed(7)
-        pair = [layers.PortableGlorotUniform() for _ in range(2)]
+        pair = [convolutions.PortableGlorotUniform() for _ in range(2)]
         return [keras.ops.convert_to_numpy(one((3, 3, 64, 32))) for one in pair]
 
     first, second = draw()
@@ -247,3 +247,46 @@ def test_initial_weights_have_glorot_limits_and_follow_the_global_seed():
     assert first.std() == pytest.approx(limit / math.sqrt(3), rel=0.02)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(first, draw()[0])
+
+
+def test_limits_of_a_kernel_in_parts_are_those_of_the_whole():
+    keras.utils.set_random_seed(7)
+    whole = convolutions.PortableGlorotUniform()((3, 3, 64, 32))
+    keras.utils.set_random_seed(7)
+    part = convolutions.PortableGlorotUniform(channels_beside=48)((3, 3, 16, 32))
+    limits = [np.abs(keras.ops.convert_to_numpy(one)).max() for one in (whole, part)]
+    assert limits[0] == pytest.approx(limits[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("shape", [(2, 2), (2, 5), (3, 4), (7, 6)])
+def test_a_convolution_of_parts_is_that_of_the_concatenation(kernel_size, shape):
+    generator = np.random.default_rng(0)
+    pixels = generator.normal(size=(2, *shape, 5)).astype("float32")
+    constants = generator.normal(size=(2, 1, 1, 3)).astype("float32")
+    inputs = [keras.Input(pixels.shape[1:]), keras.Input(constants.shape[1:])]
+    outputs = convolutions.conv_of_parts(*inputs, 4, kernel_size, name="c")
+    model = keras.Model(inputs, outputs)
+    perturb(model)
+    received = keras.ops.convert_to_numpy(model([pixels, constants]))
+    kernel, bias = model.get_layer("c").get_weights()
+    (of_constants,) = model.get_layer("c_constants").get_weights()
+    both = np.concatenate([pixels, np.broadcast_to(constants, (2, *shape, 3))], axis=-1)
+    kernel = np.concatenate([kernel, of_constants], axis=2)
+    expected = keras.ops.conv(both, kernel, padding="same") + bias
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("normalization", layers.CHANNELWISE)
+def test_channelwise_normalizations_treat_constants_as_maps(normalization, training):
+    constants = np.random.default_rng(0).normal(2.0, 3.0, (5, 1, 1, 4))
+    constants = constants.astype("float32")
+    maps = np.broadcast_to(constants, (5, 6, 8, 4))
+    small, large = (
+        keras.ops.convert_to_numpy(
+            layers.NORMALIZATIONS[normalization]()(x, training=training)
+        )
+        for x in (constants, maps)
+    )
+    np.testing.assert_allclose(large, np.broadcast_to(small, large.shape), atol=1e-5)

@@ -76,10 +76,16 @@ def test_noise_is_drawn_anew_in_training_and_repeated_in_validation():
     assert not np.allclose(draw(True), other_epoch)
 
 
+def averaged(model, weight):
+    """The average of one of the network's weights."""
+    (place,) = [k for k, one in enumerate(model.network.weights) if one is weight]
+    return model.ema_network.weights[place]
+
+
 def test_ema_follows_its_definition_with_warm_up():
     model = make_model(ema_decay=0.5)
     kernel = next(w for w in model.network.weights if w.name == "kernel")
-    average = model.ema_network.weights[model.network.weights.index(kernel)]
+    average = averaged(model, kernel)
     expected = numpy(kernel)
     for step in range(12):
         kernel.assign(kernel + 1.0)
@@ -180,7 +186,7 @@ def test_averages_in_float32_under_mixed_precision():
         keras.config.set_dtype_policy(policy)
     assert model.network.get_layer("bottom_block_0_conv_1").compute_dtype == "bfloat16"
     kernel = next(w for w in model.network.weights if w.name == "kernel")
-    average = model.ema_network.weights[model.network.weights.index(kernel)]
+    average = averaged(model, kernel)
     model({"images": images(2)}, training=True)
     start = numpy(kernel)
     kernel.assign(kernel + 1e-4)

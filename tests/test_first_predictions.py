@@ -1,0 +1,60 @@
+"""Sampling that shares its first evaluation draws the same images, for less."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ddim.first_predictions import FirstPredictions
+from ddim.generate import Method
+from tests.test_generate import make_generator
+
+WAYS = [
+    (Method(), 1),
+    (Method(), 3),
+    (Method("rk2"), 2),
+    (Method("multistep"), 4),
+    (Method("ddpm"), 3),
+    (Method(clip=True), 3),
+    (Method(grid="karras"), 3),
+]
+
+
+def counting_generator():
+    generator, calls = make_generator(), []
+
+    def infer(inputs):
+        calls.append(inputs)
+        return generator.infer(inputs)
+
+    return replace(generator, infer=infer), calls
+
+
+def test_a_sweep_makes_the_first_evaluation_once_a_batch():
+    generator, calls = counting_generator()
+    firsts = FirstPredictions()
+    for steps in (1, 2, 3):
+        generator.images(6, steps, seed=0, firsts=firsts)
+    batches = -(-6 // generator.batch_size)
+    assert len(calls) == batches * (1 + 2 + 3 - 2)
+
+
+@pytest.mark.parametrize(("method", "steps"), WAYS)
+def test_images_are_those_without_it(method, steps):
+    generator, _ = counting_generator()
+    firsts = FirstPredictions()
+    for way, number in WAYS:
+        generator.images(6, number, seed=0, method=way, firsts=firsts)
+    expected = generator.images(6, steps, seed=0, method=method)
+    received = generator.images(6, steps, seed=0, method=method, firsts=firsts)
+    np.testing.assert_array_equal(received, expected)
+
+
+def test_it_keeps_no_more_than_its_limit():
+    generator, calls = counting_generator()
+    one_batch = 2 * 4 * generator.batch_size * np.prod(generator.shape)
+    firsts = FirstPredictions(limit=one_batch)
+    for _ in range(2):
+        generator.images(3 * generator.batch_size, 1, seed=0, firsts=firsts)
+    assert len(calls) == 5
+    assert len(firsts.kept) == 1
