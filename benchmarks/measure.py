@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -48,23 +49,32 @@ def clocks() -> np.ndarray:
 
 def command(
     arguments: list[str], folder: Path, **environment: str
-) -> tuple[float, int]:
-    """Seconds and peak resident bytes of a command; ends the program if it fails."""
+) -> tuple[float, str]:
+    """Seconds and output of a command; ends the program if it fails."""
     started = time.perf_counter()
-    process = subprocess.Popen(
+    done = subprocess.run(
         arguments,
         cwd=folder,
         env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        capture_output=True,
         text=True,
+        check=False,
     )
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        sys.exit(f"error: {' '.join(arguments)[:200]} failed:\n{output}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return time.perf_counter() - started, usage.ru_maxrss * unit
+    if done.returncode:
+        sys.exit(f"error: {' '.join(arguments)[:200]} failed:\n{done.stderr}")
+    return time.perf_counter() - started, done.stdout
+
+
+def peak_memory() -> int:
+    """Bytes that this program has had resident at most.
+
+    Not `ru_maxrss` on Linux: there a program begins with that of the one that runs it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (kib,) = re.findall(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        return 1024 * int(kib)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def ceilings(repetitions: int = 5) -> dict[str, float]:

@@ -4,13 +4,13 @@ import importlib.util
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks import measure, workload
+from benchmarks import measure, subjects, workload
 from benchmarks.workload import ROOT, Workload
 
 Row = dict[str, Any]
@@ -23,15 +23,19 @@ work = workload.{work}()
 workload.model(work).fit(runtime.feed(workload.batches(work, 1)), verbose=0)
 """,
     "reference": """
-from benchmarks import reference, suite, workload
+from benchmarks import reference, subjects, workload
 work = workload.{work}()
-model = suite.reference_model(work, encoder=None)
-model.fit(reference.dataset(workload.images(work, work.batch_size), work.batch_size))
+model = subjects.reference_model(work, encoder=None)
+model.fit(
+    reference.dataset(workload.images(work, work.batch_size), work.batch_size),
+    verbose=0,
+)
 """,
 }
-STEPS = 2
-"""Of training in one measurement: the input pipeline is started once for all."""
-
+PEAK = """
+from benchmarks import measure
+print(measure.peak_memory())
+"""
 MADE_UP_PHOTOGRAPH = (500, 667)
 """Pixels of most Oxford flowers."""
 
@@ -54,7 +58,7 @@ def training_and_sampling(
     work: Workload, repetitions: int, ceiling: float
 ) -> Iterator[Row]:
     """Training step, validation, sampling; the epoch and the sweep made of them."""
-    ours, baseline = Ours(work), Tutorial(work)
+    ours, baseline = subjects.Ours(work), subjects.Tutorial(work)
     few, many = work.sampling_steps
     seconds = {
         part: measure.in_turns(
@@ -66,9 +70,12 @@ def training_and_sampling(
             *("measure_few", "measure_many"),
         )
     }
-    seconds["train"] = {name: value / STEPS for name, value in seconds["train"].items()}
+    seconds["train"] = {
+        name: value / subjects.STEPS for name, value in seconds["train"].items()
+    }
     figures = measure.in_turns({"ours": ours.figures}, repetitions)["ours"]
     val_kid = measure.in_turns({"ours": ours.val_kid}, repetitions)["ours"]
+    first = measure.in_turns({"ours": ours.first}, repetitions)["ours"]
     count, forward = work.batch_size, workload.forward_flops(ours.model.network)
     yield compared(
         "training step",
@@ -93,163 +100,29 @@ def training_and_sampling(
             images=count,
             share=steps * count * forward / ceiling,
         )
-    batches = work.validation_batches
+    batches, sweep = work.validation_batches, range(1, 21)
+    few_more, many_more = seconds["measure_few"], seconds["measure_many"]
     yield compared(
         "KID over 1 to 20 steps",
         {
-            name: sum(
+            "ours": batches * first
+            + sum(
                 batches
                 * on_line(
-                    steps,
-                    (few, seconds["measure_few"][name]),
-                    (many, seconds["measure_many"][name]),
+                    n - 1, (few - 1, few_more["ours"]), (many - 1, many_more["ours"])
                 )
-                + (figures if name == "ours" else 0.0)
-                for steps in range(1, 21)
-            )
-            for name in seconds["train"]
+                + figures
+                for n in sweep
+            ),
+            "reference": sum(
+                batches
+                * on_line(
+                    n, (few, few_more["reference"]), (many, many_more["reference"])
+                )
+                for n in sweep
+            ),
         },
         images=20 * workload.VALIDATION_IMAGES,
-    )
-
-
-class Ours:
-    """The package's own functions, on one batch of made-up images."""
-
-    def __init__(self, work: Workload, precision: str = "float32") -> None:
-        from ddim import generate, inception, runtime, schedules
-
-        self.work = work
-        self.model = workload.model(work, precision)
-        self.training = runtime.feed(workload.batches(work, STEPS))
-        self.batch = runtime.feed(workload.batches(work, 1))
-        diffusion = work.settings.diffusion
-        self.generator = generate.generator(
-            self.model.ema_network,
-            prediction=diffusion.prediction,
-            schedule=schedules.make(diffusion),
-            normalizer=workload.NORMALIZER,
-            batch_size=work.batch_size,
-        )
-        encoder = inception.build("random", "mixed8", work.kid_size, 3)
-        self.encode = inception.encoder(encoder, work.batch_size)
-        shape = (2, workload.VALIDATION_IMAGES, 1280)
-        self.features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-
-    def train(self) -> Any:
-        return batches_alone(self.model.fit, self.training)
-
-    def validate(self) -> Any:
-        """Losses, and the images and features of val_kid."""
-        seconds = batches_alone(self.model.evaluate, self.batch)
-        started = measure.clocks()
-        self.measure_few()
-        return seconds + (measure.clocks() - started)
-
-    def sample(self, steps: int) -> np.ndarray:
-        return self.generator.images(self.work.batch_size, steps, seed=0)
-
-    def sample_few(self) -> None:
-        self.sample(self.work.sampling_steps[0])
-
-    def sample_many(self) -> None:
-        self.sample(self.work.sampling_steps[1])
-
-    def measure_few(self) -> None:
-        self.encode(self.sample(self.work.sampling_steps[0]))
-
-    def measure_many(self) -> None:
-        self.encode(self.sample(self.work.sampling_steps[1]))
-
-    def val_kid(self) -> None:
-        from ddim import kid
-
-        kid.kid(*self.features)
-        kid.kid_batches(*self.features, self.work.batch_size)
-
-    def figures(self) -> None:
-        """All that the stage evaluate computes for one number of steps."""
-        from ddim import kid
-
-        self.val_kid()
-        kid.kid_subsets(*self.features, subsets=100, subset_size=1000, seed=1)
-
-
-class Tutorial:
-    """The reference program on the same batch; KID is a part of its validation."""
-
-    def __init__(self, work: Workload) -> None:
-        from benchmarks import reference
-        from ddim import inception
-
-        self.work = work
-        encoder = inception.build("random", "mixed8", work.kid_size, 3)
-        few, many = work.sampling_steps
-        self.few = reference_model(work, encoder, few)
-        self.many = reference_model(work, encoder, many)
-        self.training, self.batch = (
-            reference.dataset(
-                workload.images(work, steps * work.batch_size), work.batch_size
-            )
-            for steps in (STEPS, 1)
-        )
-
-    def train(self) -> Any:
-        return batches_alone(self.few.fit, self.training)
-
-    def validate(self) -> Any:
-        return batches_alone(self.few.evaluate, self.batch)
-
-    def sample_few(self) -> None:
-        self.few.generate(self.work.batch_size, self.few.kid_steps).numpy()
-
-    def sample_many(self) -> None:
-        self.many.generate(self.work.batch_size, self.many.kid_steps).numpy()
-
-    measure_few = validate
-
-    def measure_many(self) -> Any:
-        return batches_alone(self.many.evaluate, self.batch)
-
-
-def batches_alone(run: Callable[..., Any], data: Any) -> measure.Seconds:
-    """Seconds that Keras's `fit` or `evaluate` takes from the first batch to the last.
-
-    After the last one TensorFlow may wait for a sleeping thread of its input pipeline,
-    by chance and as long as all before: see `ddim.runtime.feed`.
-    """
-    import keras
-
-    moments: list[np.ndarray] = []
-
-    class Moments(keras.callbacks.Callback):
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            moments.append(measure.clocks())
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            float(logs["n_loss"])  # when it is there, so is all else of the step
-            moments.append(measure.clocks())
-
-        on_test_batch_begin = on_train_batch_begin
-        on_test_batch_end = on_train_batch_end
-
-    run(data, verbose=0, callbacks=[Moments()])
-    return (moments[-1] - moments[0]).view(measure.Seconds)
-
-
-def reference_model(work: Workload, encoder: Any, kid_steps: int = 5) -> Any:
-    """The tutorial's model at the sizes of this workload."""
-    from benchmarks import reference
-
-    network, scales = work.settings.network, workload.NORMALIZER
-    return reference.build(
-        work.size,
-        network.widths,
-        network.depth,
-        encoder,
-        scales.means,
-        scales.deviations,
-        kid_steps,
     )
 
 
@@ -268,9 +141,9 @@ def torch_training(work: Workload, repetitions: int) -> Iterator[Row]:
         )
         chosen = torch_baseline.torch.arange(len(images))
         jobs = {
-            "ours": Ours(work, policy).train,
+            "ours": subjects.Ours(work, policy).train,
             "torch": lambda t=trainer, c=chosen: [
-                t.step(c).item() for _ in range(STEPS)
+                t.step(c).item() for _ in range(subjects.STEPS)
             ],
         }
         seconds = measure.in_turns(jobs, repetitions)
@@ -319,17 +192,19 @@ def preparation(work: Workload, repetitions: int, count: int = 64) -> Iterator[R
 
 def starts(name: str, repetitions: int) -> Iterator[Row]:
     """From the command to the end of the first training step, and the memory there."""
-    taken = {
+    runs = {
         program: [
-            measure.command([sys.executable, "-c", code.format(work=name)], ROOT)
+            measure.command([sys.executable, "-c", code.format(work=name) + PEAK], ROOT)
             for _ in range(repetitions)
         ]
         for program, code in STARTS.items()
     }
-    seconds = {p: statistics.median(s for s, _ in runs) for p, runs in taken.items()}
-    memory = {p: statistics.median(m for _, m in runs) for p, runs in taken.items()}
+    seconds = {p: statistics.median(s for s, _ in taken) for p, taken in runs.items()}
+    gib = {
+        program: max(int(said.split()[-1]) for _, said in taken) / 2**30
+        for program, taken in runs.items()
+    }
     yield compared("start to first training step", seconds)
-    gib = {program: size / 2**30 for program, size in memory.items()}
     yield compared("peak memory of one step, GiB", gib)
 
 

@@ -54,7 +54,7 @@ def toy() -> Workload:
     values = params.read_yaml(ROOT / "params.yaml")
     values["network"] |= {"widths": [8, 16], "depth": 1}
     return replace(
-        Workload(params.validate(values)), size=16, batch_size=8, sampling_steps=(1, 2)
+        Workload(params.validate(values)), size=16, batch_size=8, sampling_steps=(2, 4)
     )
 
 

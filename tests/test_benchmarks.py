@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import measure, reference, suite, workload
+from benchmarks import measure, reference, scaling, suite, workload
 from tests.conftest import ROOT
 from tests.test_jax import WITHOUT_TENSORFLOW
 from tests.test_unet_reference import whole_weights
@@ -208,3 +208,33 @@ def test_the_gpu_run_falls_back_to_a_small_one_without_tensorflow(
     assert list(pd.read_csv(out / "kid.csv")["steps"]) == [1, 2]
     for name in ("kid.json", "samples.png", "animations/steps.gif", "model/model.json"):
         assert (out / name).is_file()
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_growth_is_the_power_whatever_every_run_costs(power):
+    values = [10, 100, 1000]
+    measured = [7.0 + 0.2 * n**power for n in values]
+    assert scaling.growth(values, measured) == pytest.approx(power)
+
+
+def test_what_does_not_grow_has_no_power():
+    assert scaling.growth([1, 2, 4], [3.0, 3.0, 3.1]) is None
+    assert scaling.growth([1, 2], [3.0, 4.0]) is None
+
+
+@pytest.mark.slow
+def test_scaling_is_measured(tmp_path):
+    said = call(
+        "benchmarks.scaling",
+        *("--images", "400", "800", "1600", "--sizes", "16", "--steps", "1", "2"),
+        *("--results", str(tmp_path)),
+    )
+    (path,) = tmp_path.glob("*-scaling.json")
+    results = json.loads(path.read_text())
+    rows = pd.DataFrame(results["rows"])
+    stages = set(rows[rows["n"] == "images"]["of"])
+    assert stages == {"prepare", "normalize", "reference", "train", "evaluate"}
+    assert (rows["seconds"] > 0).all()
+    assert rows["peak GiB"].dropna().between(0.02, 3).all()
+    assert {row["of"] for row in results["growth"]} >= {"sampling", "train"}
+    assert str(path) in said

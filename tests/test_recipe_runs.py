@@ -38,13 +38,16 @@ def toy(name: str) -> dict:
     return settings
 
 
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("name", "mode", "rows"),
     [
-        ("keras", "RGB", [("ddim", 1.0)]),
-        ("textbook", "RGB", [("ddim", 1.0)]),
-        ("clear-diffusion", "RGB", [("ddim", 1.0)]),
-        ("ddpm-lesson", "L", [("ddim", 1.0), ("ddpm", 1.0)]),
+        pytest.param("keras", "RGB", [("ddim", 1.0)], marks=SLOW),
+        pytest.param("textbook", "RGB", [("ddim", 1.0)], marks=SLOW),
+        pytest.param("clear-diffusion", "RGB", [("ddim", 1.0)], marks=SLOW),
+        pytest.param("ddpm-lesson", "L", [("ddim", 1.0), ("ddpm", 1.0)], marks=SLOW),
         ("digits-conditional", "L", [("ddim", 1.0), ("ddim", 3.0), ("ddim", 7.5)]),
     ],
 )

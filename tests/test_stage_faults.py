@@ -92,6 +92,7 @@ def uninterrupted(project: Path, monkeypatch) -> dict[str, bytes]:
     return whole
 
 
+@pytest.mark.slow
 def test_a_training_survives_a_full_disk_and_a_stop(project, monkeypatch):
     whole = uninterrupted(project, monkeypatch)
     full = start(project, "train", SMALL)
