@@ -37,11 +37,12 @@ def main() -> None:
     rows = []
     for row in suite.rows(
         getattr(workload, name)(),
-        repetitions=2 if options.quick else 5,
+        repetitions=2 if options.quick else 3,
         name=name,
         quick=options.quick,
     ):
-        print(f"{row['measured']} ...", file=sys.stderr, flush=True)
+        figures = [f"{k} {v:.3g}" for k, v in row.items() if not isinstance(v, str)]
+        print(f"{row['measured']}: {', '.join(figures)}", file=sys.stderr, flush=True)
         rows.append(row)
     print(
         pd.DataFrame(rows).to_string(

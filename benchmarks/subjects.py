@@ -139,7 +139,8 @@ def batches_alone(run: Callable[..., Any], data: Any) -> measure.Seconds:
         on_test_batch_begin = on_train_batch_begin
         on_test_batch_end = on_train_batch_end
 
-    run(data, verbose=0, callbacks=[Moments()])
+    shuffle = {} if run.__name__ == "evaluate" else {"shuffle": False}
+    run(data, verbose=0, callbacks=[Moments()], **shuffle)
     return (moments[-1] - moments[0]).view(measure.Seconds)
 
 

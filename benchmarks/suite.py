@@ -147,7 +147,8 @@ def torch_training(work: Workload, repetitions: int) -> Iterator[Row]:
             ],
         }
         seconds = measure.in_turns(jobs, repetitions)
-        yield compared(f"training step, {precision}", seconds, images=len(images))
+        one = {name: taken / subjects.STEPS for name, taken in seconds.items()}
+        yield compared(f"training step, {precision}", one, images=len(images))
 
 
 def preparation(work: Workload, repetitions: int, count: int = 64) -> Iterator[Row]:

@@ -20,8 +20,8 @@ WAYS = [
 ]
 
 
-def counting_generator():
-    generator, calls = make_generator(), []
+def counting_generator(classes=None):
+    generator, calls = make_generator(classes=classes), []
 
     def infer(inputs):
         calls.append(inputs)
@@ -48,6 +48,17 @@ def test_images_are_those_without_it(method, steps):
     expected = generator.images(6, steps, seed=0, method=method)
     received = generator.images(6, steps, seed=0, method=method, firsts=firsts)
     np.testing.assert_array_equal(received, expected)
+
+
+def test_guidance_scales_and_labels_share_nothing():
+    generator, _ = counting_generator(classes=3)
+    firsts = FirstPredictions()
+    for scale in (1.0, 3.0):
+        for labels in (None, np.array([2, 2, 0])):
+            ways = {"method": Method(guidance_scale=scale), "labels": labels}
+            expected = generator.images(3, 1, seed=0, **ways)
+            received = generator.images(3, 1, seed=0, firsts=firsts, **ways)
+            np.testing.assert_array_equal(received, expected)
 
 
 def test_it_keeps_no_more_than_its_limit():
