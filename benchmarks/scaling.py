@@ -62,9 +62,11 @@ def _timed(work: Any, name: str, value: int, steps: int) -> Iterator[Row]:
 
     ours = subjects.Ours(work)
     jobs = {"training step": ours.train, "sampling": lambda: ours.sample(steps)}
-    for job, seconds in measure.in_turns(jobs, repetitions=3).items():
+    seconds = measure.in_turns(jobs, repetitions=3)
+    seconds["training step"] /= subjects.STEPS
+    for job, (clock, _) in seconds.items():
         print(f"{job}, {value} {name} ...", file=sys.stderr, flush=True)
-        yield {"n": name, "value": value, "of": job, "seconds": float(seconds[0])}
+        yield {"n": name, "value": value, "of": job, "seconds": float(clock)}
 
 
 def growth(values: Sequence[float], measured: Sequence[float]) -> float | None:
@@ -72,7 +74,7 @@ def growth(values: Sequence[float], measured: Sequence[float]) -> float | None:
 
     None where what is measured did not grow between them.
     """
-    if len(values) < 3:
+    if min(len(values), len(measured)) < 3:
         return None
     (n1, n2, n3), (y1, y2, y3) = values[-3:], measured[-3:]
     if not y1 < y2 < y3:

@@ -220,6 +220,7 @@ def test_growth_is_the_power_whatever_every_run_costs(power):
 def test_what_does_not_grow_has_no_power():
     assert scaling.growth([1, 2, 4], [3.0, 3.0, 3.1]) is None
     assert scaling.growth([1, 2], [3.0, 4.0]) is None
+    assert scaling.growth([1, 2, 4], []) is None
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ddim.data import crops
 from ddim.errors import DdimError
 from ddim.files import read_json, write_json
 
@@ -85,6 +86,7 @@ def _histograms(images: np.ndarray) -> np.ndarray:
         for channel in range(len(counts)):
             values = chunk[..., channel].ravel()
             counts[channel] += np.bincount(values, minlength=LEVELS)
+        crops.release(images)
     return counts
 
 
