@@ -34,7 +34,10 @@ def one_plain_message() -> Iterator[None]:
         stopping.ignore()
     except DdimError as error:
         _end(f"error: {error}", 1)
-    except stopping.Stopped as stop:
+    except BaseException as error:
+        stop = stopping.behind(error)
+        if stop is None:
+            raise
         _end(f"{Path(sys.argv[0]).stem}: {stop}", 128 + stop.number)
 
 

@@ -29,6 +29,16 @@ class Stopped(KeyboardInterrupt):
         return f"stopped by {NAMES[signal.Signals(self.number)]}{self.where}"
 
 
+def behind(error: BaseException | None) -> Stopped | None:
+    """The stop that an exception is or came from.
+
+    A lock that a stop interrupts, between taking and noting it, complains in its place.
+    """
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__context__
+    return error
+
+
 class _Listener:
     """Raises `Stopped` in the main thread, but not inside an import.
 
