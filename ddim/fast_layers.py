@@ -43,8 +43,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
 class Conv2D(keras.layers.Conv2D):
     """With a gradient of its own for the bias.
 
-    TensorFlow joins the bias's gradient to the kernel's, which on a CPU takes a fifth
-    longer than one after the other.
+    TensorFlow joins the bias's gradient to the kernel's, which on a CPU can take longer
+    than one after the other, most with few channels.
     """
 
     def call(self, inputs: Tensor) -> Tensor:
