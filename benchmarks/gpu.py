@@ -26,7 +26,7 @@ from ddim.files import write_json
 from ddim.params import Params
 
 ROOT = Path(__file__).parents[1]
-STEPS, SMALL_STEPS = (20, 100), (2, 3)
+STEPS, SMALL_STEPS = (32, 96), (2, 4)
 """Training steps before and in a measurement."""
 
 AFTERWARDS = 150.0
@@ -37,6 +37,7 @@ SMALL: dict[str, Any] = {
     "network": {"widths": [8, 16], "depth": 1},
     "train": {
         **{"epochs": 2, "repetitions": 1, "batch_size": 8, "kid_images": 16},
+        **{"steps_per_execution": 2},
         **{"kid_steps": 2, "sample_rows": 2, "sample_columns": 2, "sample_steps": 2},
     },
     "kid": {"batch_size": 8},
@@ -133,14 +134,20 @@ def step_times(
 ) -> dict[str, Any]:
     """Milliseconds of a training step by program and precision, and their ratios."""
     from benchmarks import workload
+    from ddim import feeding
     from ddim.data import crops
 
     images, _ = crops.load(paths.crops, "train", mapped=False)
     size, batch = settings.data.image_size, settings.train.batch_size
     work = workload.Workload(settings, size=size, batch_size=batch)
+    several = feeding.steps_per_execution(settings.train.steps_per_execution)
     found = {
-        f"ours {precision}": 1e3 * _step_seconds(work, precision, warm_up, count)
-        for precision in ("float32", "mixed_bfloat16")
+        name: 1e3 * _step_seconds(work, precision, at_once, warm_up, count)
+        for name, precision, at_once in (
+            ("ours float32", "float32", several),
+            ("ours mixed_bfloat16", "mixed_bfloat16", several),
+            ("ours mixed_bfloat16, one step at a time", "mixed_bfloat16", 1),
+        )
     }
     if options.torch and find_spec("torch") is not None:
         from benchmarks import torch_baseline
@@ -155,11 +162,17 @@ def step_times(
     return found
 
 
-def _step_seconds(work: Any, precision: str, warm_up: int, count: int) -> float:
-    """Mean over `count` steps inside Keras's own `fit`, its input pipeline included."""
+def _step_seconds(
+    work: Any, precision: str, at_once: int, warm_up: int, count: int
+) -> float:
+    """Mean over `count` steps inside Keras's own `fit`, its input pipeline included.
+
+    `at_once`, the steps of one execution, divides `warm_up` and `count`.
+    """
     import keras
 
     from benchmarks import workload
+    from ddim import feeding
 
     class Clock(keras.callbacks.Callback):
         begun = 0.0
@@ -173,9 +186,10 @@ def _step_seconds(work: Any, precision: str, warm_up: int, count: int) -> float:
                 self.seconds = (time.perf_counter() - self.begun) / count
 
     clock = Clock()
+    model = workload.model(work, precision, at_once)
     batches = workload.batches(work, warm_up + count)
-    model = workload.model(work, precision)
-    model.fit(batches, shuffle=False, verbose=0, callbacks=[clock])
+    fed, _ = feeding.feed(model, batches, workload.batches(work, 1))
+    model.fit(fed, shuffle=False, verbose=0, callbacks=[clock])
     return clock.seconds
 
 

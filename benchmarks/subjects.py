@@ -16,12 +16,13 @@ class Ours:
     """The package's own functions, on one batch of made-up images."""
 
     def __init__(self, work: Workload, precision: str = "float32") -> None:
-        from ddim import first_predictions, generate, inception, runtime, schedules
+        from ddim import feeding, first_predictions, generate, inception, schedules
 
         self.work = work
         self.model = workload.model(work, precision)
-        self.training = runtime.feed(workload.batches(work, STEPS))
-        self.batch = runtime.feed(workload.batches(work, 1))
+        self.training, self.batch = feeding.feed(
+            self.model, workload.batches(work, STEPS), workload.batches(work, 1)
+        )
         diffusion = work.settings.diffusion
         self.generator = generate.generator(
             self.model.ema_network,
@@ -122,7 +123,7 @@ def batches_alone(run: Callable[..., Any], data: Any) -> measure.Seconds:
     """Seconds that Keras's `fit` or `evaluate` takes from the first batch to the last.
 
     After the last one TensorFlow may wait for a sleeping thread of its input pipeline,
-    by chance and as long as all before: see `ddim.runtime.feed`.
+    by chance and as long as all before: see `ddim.feeding`.
     """
     import keras
 

@@ -19,8 +19,10 @@ STARTS = {
 from ddim import runtime
 runtime.setup("tensorflow", "float32", deterministic=True)
 from benchmarks import workload
+from ddim import feeding
 work = workload.{work}()
-workload.model(work).fit(runtime.feed(workload.batches(work, 1)), verbose=0)
+model, batch = workload.model(work), workload.batches(work, 1)
+model.fit(feeding.feed(model, batch, batch)[0], verbose=0)
 """,
     "reference": """
 from benchmarks import reference, subjects, workload

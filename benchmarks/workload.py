@@ -64,7 +64,9 @@ def images(work: Workload, count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
 
-def model(work: Workload, precision: str = "float32") -> DiffusionModel:
+def model(
+    work: Workload, precision: str = "float32", steps_per_execution: int = 1
+) -> DiffusionModel:
     """Ours, compiled for training."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
@@ -75,7 +77,9 @@ def model(work: Workload, precision: str = "float32") -> DiffusionModel:
     built.compile(
         optimizer=optimizers.make(work.settings.train, steps=work.training_steps),
         jit_compile=runtime.jit_compile(),
+        steps_per_execution=steps_per_execution,
     )
+    built.optimizer.build(built.trainable_variables)
     return built
 
 

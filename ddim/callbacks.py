@@ -43,8 +43,8 @@ class NotFiniteError(DdimError):
 class StopOnNonFinite(keras.callbacks.Callback):
     """Ends training because of the first step whose loss is not a number.
 
-    It looks at losses a few steps late: to read one is to wait for the device, which
-    would have nothing to do until the next step is handed to it.
+    It looks at losses `late` steps or more after: to read one is to wait for the
+    device, which would have nothing to do until the next steps are handed to it.
     """
 
     def __init__(self, late: int = 8) -> None:
@@ -59,20 +59,26 @@ class StopOnNonFinite(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
         self.waiting.append((batch, logs["loss"]))
-        self._check(leave=self.late)
+        self._check(until=batch - self.late)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        self._check(leave=0)
+        self._check(until=math.inf)
 
-    def _check(self, leave: int) -> None:
-        while len(self.waiting) > leave:
+    def _check(self, until: float) -> None:
+        """Look at the losses of all steps up to this one."""
+        while self.waiting and self.waiting[0][0] <= until:
             batch, loss = self.waiting.popleft()
             if not math.isfinite(float(loss)):
                 raise NotFiniteError(
                     f"train: expected a finite loss; received {float(loss)} in epoch "
-                    f"{self.epoch + 1}, step {batch + 1}. A lower train.learning_rate "
-                    "or train.gradient_clip_norm: 1.0 may help"
+                    f"{self.epoch + 1}, by step {self._step(batch)}. A lower "
+                    "train.learning_rate or train.gradient_clip_norm: 1.0 may help"
                 )
+
+    def _step(self, batch: int) -> int:
+        """As a user counts; the last call of an epoch may end before its last one."""
+        steps = (self.params or {}).get("steps")
+        return min(batch + 1, steps or batch + 1)
 
 
 class ValKid(keras.callbacks.Callback):

@@ -1,6 +1,6 @@
 """A process that lends its devices to a training which another process leads."""
 
-from ddim import callbacks, checkpoint, devices, resume, training
+from ddim import callbacks, checkpoint, devices, feeding, resume, training
 from ddim.params import TrainParams
 
 
@@ -17,9 +17,10 @@ def follow(
         model, batches, validation = training.set_up(description, train)
         epochs = resume.follow(callbacks.state_variables(model))
         print(f"train: process {devices.process()} helps", flush=True)
+        fed, fed_validation = feeding.feed(model, batches, validation)
         model.fit(
-            batches,
-            validation_data=validation,
+            fed,
+            validation_data=fed_validation,
             epochs=train.epochs,
             initial_epoch=epochs,
             shuffle=False,

@@ -238,32 +238,3 @@ def _tensorflow_bias_addition(maps: Tensor, bias: Tensor) -> Tensor:
 BIAS_ADDITIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "tensorflow": _tensorflow_bias_addition
 }
-
-
-def feed(batches: Any) -> Any:
-    """What `fit` reads a `PyDataset` through best on this backend.
-
-    Whoever gives `fit` the dataset itself gets the same batches, later.
-    """
-    import keras
-
-    return FEEDS.get(keras.backend.backend(), lambda batches: batches)(batches)
-
-
-def _tensorflow_feed(batches: Any) -> Any:
-    import tensorflow as tf
-
-    def pass_over() -> Iterator[Any]:
-        return (batches[number] for number in range(len(batches)))
-
-    signature = tf.nest.map_structure(tf.type_spec_from_value, batches[0])
-    options = tf.data.Options()
-    # The thread that tunes buffers sleeps for longer and longer, up to a minute, and
-    # may not be woken at the end of an epoch, which waits for it.
-    options.autotune.enabled = False
-    data = tf.data.Dataset.from_generator(pass_over, output_signature=signature)
-    data = data.apply(tf.data.experimental.assert_cardinality(len(batches)))
-    return data.prefetch(2).with_options(options)
-
-
-FEEDS: dict[str, Callable[[Any], Any]] = {"tensorflow": _tensorflow_feed}

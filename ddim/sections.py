@@ -132,6 +132,7 @@ class TrainParams(Section):
     repetitions: Annotated[Count, Field(le=10_000)]
     batch_size: BatchSize
     devices: Annotated[Count, Field(le=65_536)]
+    steps_per_execution: Annotated[Count, Field(le=1024)] | None
     loss: Literal["mae", "mse", "huber"]
     loss_target: Annotated[Text, one_of(PREDICTIONS)]
     loss_weighting: Literal["none", "min_snr"]

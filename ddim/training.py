@@ -14,6 +14,7 @@ from ddim import (
     callbacks,
     checkpoint,
     devices,
+    feeding,
     files,
     generate,
     inception,
@@ -107,10 +108,11 @@ def train(
     generator = _generator(description, model.ema_network, train)
     with devices.undivided():
         judge = _val_kid(generator, train, kid, paths)
+    fed, fed_validation = feeding.feed(model, batches, validation)
     with _best_survives(best, description, paths):
         model.fit(
-            runtime.feed(batches),
-            validation_data=runtime.feed(validation),
+            fed,
+            validation_data=fed_validation,
             epochs=train.epochs,
             initial_epoch=state.get("epochs", 0),
             shuffle=False,
@@ -155,6 +157,7 @@ def set_up(
     model.compile(
         optimizer=optimizers.make(train, steps=len(batches) * train.epochs),
         jit_compile=runtime.jit_compile(),
+        steps_per_execution=feeding.steps_per_execution(train.steps_per_execution),
     )
     model.optimizer.build(model.trainable_variables)
     return model, batches, validation

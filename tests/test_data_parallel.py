@@ -156,9 +156,16 @@ def trained(prepared, tmp_path_factory):
     leader, follower = two(folders, DIES="1")
     stopped = leader.end(128 + signal.SIGTERM), follower.end(None)
     leader, follower = two(folders)
+    several = {"steps_per_execution": 3}
+    at_once = Training(make_folder(folder / "2", prepared, **several), TWO_DEVICES)
+    folders = [make_folder(folder / name, prepared, **several) for name in ("3", "4")]
+    leader_at_once, follower_at_once = two(folders)
+    follower_at_once.end()
     return {
         "one device": one.end(),
         "two devices": both.end(),
+        "two devices, several steps at once": at_once.end(),
+        "two processes, several steps at once": leader_at_once.end(),
         "stopped": stopped,
         "two processes": leader.end(),
         "follower": follower.end(),
@@ -166,7 +173,15 @@ def trained(prepared, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["two devices", "two processes"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two devices",
+        "two processes",
+        "two devices, several steps at once",
+        "two processes, several steps at once",
+    ],
+)
 def test_two_devices_train_like_one(trained, name):
     one, two = trained["one device"], trained[name]
     assert list(two.history["epoch"]) == [1, 2]

@@ -168,7 +168,7 @@ def test_stops_at_the_first_loss_that_is_no_number(paths):
     settings = tiny_settings()
     hot = settings.train.model_copy(update={"learning_rate": 1e30})
     settings = settings.model_copy(update={"train": hot})
-    with pytest.raises(DdimError, match=r"finite loss; received \w+ in epoch 1, step"):
+    with pytest.raises(DdimError, match=r"finite loss; received \w+ in epoch 1, by"):
         run(settings, paths)
 
 
@@ -185,7 +185,7 @@ def test_a_training_that_breaks_down_leaves_its_best_model(
         check(self, batch, {"loss": value if (self.epoch, batch) == (1, 2) else 0.5})
 
     monkeypatch.setattr(callbacks.StopOnNonFinite, "on_train_batch_end", broken)
-    expected = rf"received {value} in epoch 2, step 3.* of epoch 1, is in"
+    expected = rf"received {value} in epoch 2, by step 3.* of epoch 1, is in"
     with pytest.raises(DdimError, match=expected) as error:
         run(settings, paths, name="broken")
     assert "\n" not in str(error.value)

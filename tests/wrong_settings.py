@@ -63,6 +63,7 @@ SINGLE = [
     ("train.batch_size", 0, "expected 1 or more; received 0"),
     ("train.devices", 0, "expected 1 or more; received 0"),
     ("train.devices", "all", "expected a whole number; received 'all'"),
+    ("train.steps_per_execution", 0, "expected 1 or more; received 0"),
     ("train.devices", 2, "expected 1 with every runtime.backend but jax; received 2"),
     ("train.loss", "mes", "expected 'mae', 'mse' or 'huber'; received 'mes'"),
     ("train.loss_target", "score", "expected one of noise, image, velocity"),

@@ -39,16 +39,20 @@ class Batches(keras.utils.PyDataset):
         return len(self.images) * self.repetitions // self.batch_size
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
-        part, parts = self.share
-        size = self.batch_size // parts
-        start = index * self.batch_size + part * size
-        rows = self._epoch_order()[start : start + size]
+        rows = self.rows(index)
         batch = {"images": np.asarray(self.images[rows])}
         # Mapped pages, and the many around them, count as resident memory.
         crops.release(self.images)
         if self.labels is not None:
             batch["labels"] = self.labels[rows]
         return (batch,)
+
+    def rows(self, index: int) -> np.ndarray:
+        """Numbers of the images that make a batch, or this share of it."""
+        part, parts = self.share
+        size = self.batch_size // parts
+        start = index * self.batch_size + part * size
+        return self._epoch_order()[start : start + size]
 
     def _epoch_order(self) -> np.ndarray:
         """Rows of this epoch: one permutation of the images after another."""
