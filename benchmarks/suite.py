@@ -59,39 +59,71 @@ def rows(work: Workload, *, repetitions: int, name: str, quick: bool) -> Iterato
 def training_and_sampling(
     work: Workload, repetitions: int, ceiling: float
 ) -> Iterator[Row]:
-    """Training step, validation, sampling; the epoch and the sweep made of them."""
-    ours, baseline = subjects.Ours(work), subjects.Tutorial(work)
-    few, many = work.sampling_steps
+    """Training step, validation, sampling, in both precisions, against the tutorial's.
+
+    The tutorial computes in float32, and `ceiling` is the rate of that.
+    """
+    ours = {precision: subjects.Ours(work, precision) for precision in PRECISIONS}
+    programs: dict[str, Any] = {**ours, "reference": subjects.Tutorial(work)}
     seconds = {
         part: measure.in_turns(
-            {"ours": getattr(ours, part), "reference": getattr(baseline, part)},
+            {name: getattr(program, part) for name, program in programs.items()},
             repetitions,
         )
-        for part in (
-            *("train", "validate", "sample_few", "sample_many"),
-            *("measure_few", "measure_many"),
-        )
+        for part in PARTS
     }
-    seconds["train"] = {
-        name: value / subjects.STEPS for name, value in seconds["train"].items()
-    }
-    figures = measure.in_turns({"ours": ours.figures}, repetitions)["ours"]
-    val_kid = measure.in_turns({"ours": ours.val_kid}, repetitions)["ours"]
-    first = measure.in_turns({"ours": ours.first}, repetitions)["ours"]
-    count, forward = work.batch_size, workload.forward_flops(ours.model.network)
-    yield compared(
-        "training step",
-        seconds["train"],
-        images=count,
-        share=3 * count * forward / ceiling,
+    of_ours = measure.in_turns(
+        {f"first {name}": program.first for name, program in ours.items()}
+        | {"val_kid": ours["float32"].val_kid, "figures": ours["float32"].figures},
+        repetitions,
     )
+    flops = work.batch_size * workload.forward_flops(ours["float32"].model.network)
+    for precision in PRECISIONS:
+        taken = {
+            part: {"ours": found[precision], "reference": found["reference"]}
+            for part, found in seconds.items()
+        }
+        own = {**of_ours, "first": of_ours[f"first {precision}"]}
+        is_float32 = precision == "float32"
+        for row in _made_of(work, taken, own, flops / ceiling if is_float32 else None):
+            name = row["measured"] + ("" if is_float32 else f", {precision}")
+            yield {**row, "measured": name}
+
+
+PRECISIONS = ("float32", "mixed_bfloat16")
+PARTS = (
+    *("train", "validate", "sample_few", "sample_many"),
+    *("measure_few", "measure_many"),
+)
+"""What the programs of `benchmarks.subjects` have in common."""
+
+
+def _made_of(
+    work: Workload,
+    seconds: dict[str, dict[str, np.ndarray]],
+    own: Mapping[str, np.ndarray],
+    forward: float | None,
+) -> Iterator[Row]:
+    """Rows from the seconds of each part; the epoch and the sweep are made of them.
+
+    `own` are the parts that only ours has; `forward` the seconds that one evaluation of
+    the network would take at the ceiling.
+    """
+
+    def share(evaluations: int) -> float | None:
+        return None if forward is None else evaluations * forward
+
+    few, many = work.sampling_steps
+    count, batches = work.batch_size, work.validation_batches
+    step = {name: value / subjects.STEPS for name, value in seconds["train"].items()}
+    yield compared("training step", step, images=count, share=share(3))
     yield compared(
         "epoch with validation",
         {
-            name: work.training_steps * seconds["train"][name]
-            + work.validation_batches * seconds["validate"][name]
-            + (val_kid if name == "ours" else 0.0)
-            for name in seconds["train"]
+            name: work.training_steps * step[name]
+            + batches * seconds["validate"][name]
+            + (own["val_kid"] if name == "ours" else 0.0)
+            for name in step
         },
         images=work.training_steps * count,
     )
@@ -100,32 +132,32 @@ def training_and_sampling(
             f"{count} images in {steps} steps",
             seconds[part],
             images=count,
-            share=steps * count * forward / ceiling,
+            share=share(steps),
         )
-    batches, sweep = work.validation_batches, range(1, 21)
-    few_more, many_more = seconds["measure_few"], seconds["measure_many"]
+    measured = seconds["measure_few"], seconds["measure_many"]
+
+    def swept(name: str, before: int) -> np.ndarray:
+        """All numbers of steps, of which `before` evaluations are done already."""
+        ends = [
+            (steps - before, taken[name])
+            for steps, taken in zip((few, many), measured, strict=True)
+        ]
+        return batches * sum(on_line(n - before, *ends) for n in SWEEP)
+
     yield compared(
-        "KID over 1 to 20 steps",
+        f"KID over 1 to {max(SWEEP)} steps",
         {
-            "ours": batches * first
-            + sum(
-                batches
-                * on_line(
-                    n - 1, (few - 1, few_more["ours"]), (many - 1, many_more["ours"])
-                )
-                + figures
-                for n in sweep
-            ),
-            "reference": sum(
-                batches
-                * on_line(
-                    n, (few, few_more["reference"]), (many, many_more["reference"])
-                )
-                for n in sweep
-            ),
+            "ours": batches * own["first"]
+            + swept("ours", before=1)
+            + len(SWEEP) * own["figures"],
+            "reference": swept("reference", before=0),
         },
-        images=20 * workload.VALIDATION_IMAGES,
+        images=len(SWEEP) * workload.VALIDATION_IMAGES,
     )
+
+
+SWEEP = range(1, 21)
+"""Numbers of steps that `evaluate` measures."""
 
 
 def torch_training(work: Workload, repetitions: int) -> Iterator[Row]:

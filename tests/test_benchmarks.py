@@ -155,6 +155,7 @@ def test_the_suite_runs_at_toy_size(tmp_path):
     rows = pd.DataFrame(json.loads(path.read_text())["rows"]).set_index("measured")
     for measured in (
         "training step",
+        "training step, mixed_bfloat16",
         "epoch with validation",
         "KID over 1 to 20 steps",
         "start to first training step",

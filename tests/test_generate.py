@@ -102,6 +102,45 @@ def test_one_compilation_serves_all_step_counts_and_samplers():
     assert len(calls) == 1
 
 
+class OnDevice(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array that is computed with where it lies, and brought back on demand only."""
+
+    def __init__(self, values):
+        self.values = values
+        self.shape = values.shape
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        values = [one.values if isinstance(one, OnDevice) else one for one in inputs]
+        return OnDevice(getattr(ufunc, method)(*values, **options))
+
+    def __array__(self, *_, **__):
+        raise AssertionError("brought back")
+
+    __float__ = __bool__ = __array__
+
+
+@pytest.mark.parametrize("sampler", generate.SAMPLERS)
+def test_sampling_brings_nothing_back_from_the_device_before_the_images(
+    sampler, monkeypatch
+):
+    brought = []
+
+    def bring(images):
+        brought.append(images)
+        return images.values
+
+    def infer(inputs):
+        return 0.5 * inputs["noisy_images"], 0.8 * inputs["noisy_images"]
+
+    monkeypatch.setattr(generate.ops, "convert_to_tensor", OnDevice)
+    monkeypatch.setattr(generate.ops, "convert_to_numpy", bring)
+    schedule = schedules.make(tiny_settings().diffusion)
+    generator = generate.Generator(infer, schedule, NORMALIZER, SHAPE, batch_size=4)
+    images = generator.images(10, 5, seed=0, method=Method(sampler))
+    assert images.shape == (10, *SHAPE)
+    assert len(brought) == 3
+
+
 def test_generation_follows_the_weights_while_they_are_trained():
     network = make_network()
     generator = make_generator(4, network=network)
