@@ -133,7 +133,7 @@ def step_times(
     settings: Params, paths: Any, options: argparse.Namespace, warm_up: int, count: int
 ) -> dict[str, Any]:
     """Milliseconds of a training step by program and precision, and their ratios."""
-    from benchmarks import workload
+    from benchmarks import dispatch, workload
     from ddim import feeding
     from ddim.data import crops
 
@@ -149,6 +149,9 @@ def step_times(
             ("ours mixed_bfloat16, one step at a time", "mixed_bfloat16", 1),
         )
     }
+    for at_once in sorted({1, several}):
+        name = f"Python alone, {at_once} at once"
+        found[name] = dispatch.milliseconds(work, at_once, count)
     if options.torch and find_spec("torch") is not None:
         from benchmarks import torch_baseline
 

@@ -209,6 +209,8 @@ def test_the_gpu_run_falls_back_to_a_small_one_without_tensorflow(
         "ours float32",
         "ours mixed_bfloat16",
         "ours mixed_bfloat16, one step at a time",
+        "Python alone, 1 at once",
+        "Python alone, 2 at once",
     }
     assert list(pd.read_csv(out / "kid.csv")["steps"]) == [1, 2]
     for name in ("kid.json", "samples.png", "animations/steps.gif", "model/model.json"):
