@@ -53,7 +53,9 @@ class Denoiser(keras.Model):
     def __init__(
         self, network: keras.Model, prediction: str, num_classes: int | None = None
     ) -> None:
-        super().__init__(name="denoiser")
+        # float32 whatever the precision: else Keras rounds the noisy images and their
+        # rates, which are to be mixed exactly. The network inside keeps its own.
+        super().__init__(name="denoiser", dtype="float32")
         self.network = network
         self.prediction = prediction
         self.num_classes = num_classes

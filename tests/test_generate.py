@@ -141,6 +141,32 @@ def test_sampling_brings_nothing_back_from_the_device_before_the_images(
     assert len(brought) == 3
 
 
+@pytest.fixture
+def mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_images_and_rates_stay_in_float32_in_mixed_precision(mixed_precision, classes):
+    """With a network that predicts no noise, mixing is all that is computed."""
+    settings = tiny_settings(network={"class_conditional": classes is not None})
+    silent = unet.build(settings.network, SHAPE, classes)
+    assert silent.get_layer("bottom_block_0_conv_1").compute_dtype == "bfloat16"
+    generator = make_generator(classes=classes, network=silent)
+    signal_rate, noise_rate = 0.6001, 0.79993
+    noisy_images = generate.noise(0, range(4), SHAPE)
+    for scale in (1.0, 3.0) if classes else (1.0,):
+        labels, method = np.zeros(4, int), Method(guidance_scale=scale)
+        denoise = generator.denoiser(labels, method)
+        images, noises = denoise(
+            ops.convert_to_tensor(noisy_images), signal_rate, noise_rate
+        )
+        np.testing.assert_allclose(images, noisy_images / signal_rate, rtol=1e-6)
+        assert not np.any(noises)
+
+
 def test_generation_follows_the_weights_while_they_are_trained():
     network = make_network()
     generator = make_generator(4, network=network)

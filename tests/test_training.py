@@ -89,6 +89,23 @@ def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
     assert logs["val_kid"] == pytest.approx(table["val_kid"].min(), rel=1e-6)
 
 
+def test_trains_in_mixed_precision_too(settings, paths):
+    """Losses and val_kid are close to those in float32, from the same draws."""
+    whole, work = run(settings, paths, epochs=1, name="whole")
+    resume.discard(work)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        mixed, _ = run(settings, paths, epochs=1, name="mixed")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    (row,) = pd.read_csv(mixed.history).to_dict("records")
+    (expected,) = pd.read_csv(whole.history).to_dict("records")
+    assert row.keys() == expected.keys()
+    assert row != expected
+    for name, value in row.items():
+        assert value == pytest.approx(expected[name], rel=0.02), name
+
+
 def test_runs_repeat_themselves_to_the_byte(settings, paths):
     first, work = run(settings, paths, name="first")
     resume.discard(work)
