@@ -110,6 +110,10 @@ data = st.fixed_dictionaries(
     {"image_size": st.sampled_from([4, 8, 12]), "channels": st.sampled_from([1, 3])}
 )
 
+runtime = st.fixed_dictionaries(
+    {"precision": st.sampled_from(["float32", "mixed_bfloat16"])}
+)
+
 CHOICES = {
     "data": data,
     "diffusion": diffusion,
@@ -117,6 +121,7 @@ CHOICES = {
     "train": train,
     "sampling": sampling,
     "render": render,
+    "runtime": runtime,
 }
 """What is drawn of each section; the other keys are those of the recipe `tiny`."""
 

@@ -5,6 +5,7 @@
 draws 500 in place of the 15 of every day, other ones each time.
 """
 
+import keras
 import numpy as np
 from hypothesis import assume, event, given
 
@@ -73,6 +74,14 @@ def accepted(values: dict) -> params.Params:
 @given(values=drawn_settings.settings())
 def test_what_is_accepted_trains_and_draws(values):
     settings = accepted(values)
+    keras.config.set_dtype_policy(settings.runtime.precision)
+    try:
+        trains_and_draws(settings)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def trains_and_draws(settings: params.Params) -> None:
     description = describe(settings)
     model = training.build_model(description, settings.train)
     losses = take_a_step(model, settings)
