@@ -1,11 +1,12 @@
-"""One run on a GPU: the speed of its parts, then the default recipe for real.
+"""One run on a GPU: the default recipe for real, and the speed of its parts.
 
     python -m benchmarks.gpu --images FOLDER --weights FILE --layer mixed8 --out OUT
 
 On JAX alone: needs neither TensorFlow, DVC nor MLflow; PyTorch, where it is installed,
-is measured beside it. Prepares crops, normalizer and reference features, measures the
-training step in both precisions, trains with val_kid every epoch, measures KID over 1
-to 20 steps and draws the pictures. Leaves OUT/results.json (seconds, ratios, hardware),
+is measured beside it. Prepares crops, normalizer and reference features, trains with
+val_kid every epoch, measures KID over 1 to 20 steps, draws the pictures and, in the
+time that is left, measures training steps. Leaves OUT/results.json (seconds, ratios,
+hardware; written after each part, so that a run cut short leaves what it had),
 history.csv, kid.csv, kid.json, kid.png, train.json, model/, epochs/, sheets/ and
 animations/. Without a GPU, or with --small, it does the same in miniature.
 """
@@ -14,7 +15,7 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -30,7 +31,7 @@ STEPS, SMALL_STEPS = (32, 96), (2, 4)
 """Training steps before and in a measurement."""
 
 AFTERWARDS = 150.0
-"""Seconds left for the sweep and the pictures when training is stopped in time."""
+"""Seconds left for all that follows when training is stopped in time."""
 
 SMALL: dict[str, Any] = {
     "data": {"image_size": 16},
@@ -92,8 +93,8 @@ def main() -> None:
     settings = _settings(options, small)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        results = run(settings, options, Path(scratch), watch, small=small)
-    write_json(options.out / "results.json", results)
+        for results in run(settings, options, Path(scratch), watch, small=small):
+            write_json(options.out / "results.json", results)
     print(results, flush=True)
 
 
@@ -104,18 +105,14 @@ def run(
     watch: Stopwatch,
     *,
     small: bool,
-) -> dict[str, Any]:
-    """All parts in turn; returns what results.json holds."""
+) -> Iterator[dict[str, Any]]:
+    """All parts in turn; yields what results.json is to hold by then."""
     from benchmarks import measure
 
     paths = _prepare(settings, options, scratch, watch)
-    with watch("measuring training steps"):
-        steps = step_times(settings, paths, options, *SMALL_STEPS if small else STEPS)
     stopped = _train(settings, options, paths, scratch, watch)
-    _evaluate(settings, options, paths, watch)
-    _draw(settings, options, paths, watch)
     epochs = len((options.out / "history.csv").read_text().splitlines()) - 1
-    return {
+    results = {
         "small": small,
         "precision": settings.runtime.precision,
         "deterministic": settings.runtime.deterministic,
@@ -123,77 +120,116 @@ def run(
         "epochs": epochs,
         "stopped_by_time_limit": stopped,
         "seconds_per_epoch": watch.seconds["training"] / epochs,
-        "training_step": steps,
         "seconds": watch.seconds,
         "hardware": measure.hardware(),
     }
+    yield results
+    for part in (_evaluate, _draw):
+        part(settings, options, paths, watch)
+        yield results
+    counts = SMALL_STEPS if small else STEPS
+    with watch("measuring training steps"):
+        for steps in step_times(settings, paths, options, watch, *counts):
+            yield {**results, "training_step": steps}
 
 
 def step_times(
+    settings: Params,
+    paths: Any,
+    options: argparse.Namespace,
+    watch: Stopwatch,
+    warm_up: int,
+    count: int,
+) -> Iterator[dict[str, float]]:
+    """Milliseconds of a training step by program and precision, and their ratios.
+
+    Yields what is known after each measurement; begins none after the time limit.
+    """
+    found: dict[str, float] = {}
+    for name, seconds in _measurements(settings, paths, options, warm_up, count):
+        if watch.now > options.time_limit:
+            print("time limit: the rest is not measured", flush=True)
+            return
+        found[name] = 1e3 * seconds()
+        print(f"{name}: {found[name]:.2f} ms", flush=True)
+        for ratio, ours, baseline in RATIOS:
+            if {ours, baseline} <= found.keys():
+                found[ratio] = found[ours] / found[baseline]
+        yield found
+
+
+RATIOS = (
+    ("ratio bfloat16", "ours mixed_bfloat16", "torch bfloat16"),
+    ("ratio float32", "ours float32", "torch float32"),
+    ("ratio one at a time", "ours mixed_bfloat16, one at a time", "torch bfloat16"),
+)
+"""Name, and what is divided by what."""
+
+
+def _measurements(
     settings: Params, paths: Any, options: argparse.Namespace, warm_up: int, count: int
-) -> dict[str, Any]:
-    """Milliseconds of a training step by program and precision, and their ratios."""
+) -> Iterator[tuple[str, Callable[[], float]]]:
+    """Names, and functions that measure the seconds of a step; what matters most first.
+
+    Each compiles a program of its own, which takes longer than to run it.
+    """
     from benchmarks import dispatch, workload
     from ddim import feeding
     from ddim.data import crops
 
-    images, _ = crops.load(paths.crops, "train", mapped=False)
     size, batch = settings.data.image_size, settings.train.batch_size
     work = workload.Workload(settings, size=size, batch_size=batch)
     several = feeding.steps_per_execution(settings.train.steps_per_execution)
-    found = {
-        name: 1e3 * _step_seconds(work, precision, at_once, warm_up, count)
-        for name, precision, at_once in (
-            ("ours float32", "float32", several),
-            ("ours mixed_bfloat16", "mixed_bfloat16", several),
-            ("ours mixed_bfloat16, one step at a time", "mixed_bfloat16", 1),
-        )
-    }
-    for at_once in sorted({1, several}):
-        name = f"Python alone, {at_once} at once"
-        found[name] = dispatch.milliseconds(work, at_once, count)
-    if options.torch and find_spec("torch") is not None:
+
+    def ours(precision: str, at_once: int) -> Callable[[], float]:
+        return lambda: _step_seconds(work, precision, at_once, warm_up, count)
+
+    def torch(precision: str) -> Callable[[], float]:
         from benchmarks import torch_baseline
 
+        images, _ = crops.load(paths.crops, "train", mapped=False)
         network = settings.network
-        for precision in ("float32", "bfloat16"):
-            found[f"torch {precision}"] = 1e3 * torch_baseline.step_seconds(
-                images, precision, network.widths, network.depth, batch, steps=count
-            )
-        found["ratio float32"] = found["ours float32"] / found["torch float32"]
-        found["ratio bfloat16"] = found["ours mixed_bfloat16"] / found["torch bfloat16"]
-    return found
+        return lambda: torch_baseline.step_seconds(
+            images, precision, network.widths, network.depth, batch, steps=count
+        )
+
+    has_torch = options.torch and find_spec("torch") is not None
+    yield "ours mixed_bfloat16", ours("mixed_bfloat16", several)
+    if has_torch:
+        yield "torch bfloat16", torch("bfloat16")
+    yield "ours mixed_bfloat16, one at a time", ours("mixed_bfloat16", 1)
+    yield "ours float32", ours("float32", several)
+    if has_torch:
+        yield "torch float32", torch("float32")
+    for at_once in sorted({1, several}):
+        name = f"Python alone, {at_once} at once"
+        yield name, lambda k=at_once: dispatch.milliseconds(work, k, count) / 1e3
 
 
 def _step_seconds(
     work: Any, precision: str, at_once: int, warm_up: int, count: int
 ) -> float:
-    """Mean over `count` steps inside Keras's own `fit`, its input pipeline included.
-
-    `at_once`, the steps of one execution, divides `warm_up` and `count`.
-    """
+    """Mean over `count` steps inside Keras's own `fit`, its input pipeline included."""
     import keras
 
     from benchmarks import workload
     from ddim import feeding
 
+    moments: list[tuple[int, float]] = []
+
     class Clock(keras.callbacks.Callback):
-        begun = 0.0
-
         def on_train_batch_end(self, batch: int, logs: dict) -> None:
-            if batch == warm_up - 1:
-                float(logs["loss"])
-                self.begun = time.perf_counter()
-            if batch == warm_up + count - 1:
-                float(logs["loss"])
-                self.seconds = (time.perf_counter() - self.begun) / count
+            ended = min(batch + 1, warm_up + count)
+            if (ended >= warm_up and not moments) or ended == warm_up + count:
+                float(logs["loss"])  # when it is there, so is all else of the step
+                moments.append((ended, time.perf_counter()))
 
-    clock = Clock()
     model = workload.model(work, precision, at_once)
     batches = workload.batches(work, warm_up + count)
     fed, _ = feeding.feed(model, batches, workload.batches(work, 1))
-    model.fit(fed, shuffle=False, verbose=0, callbacks=[clock])
-    return clock.seconds
+    model.fit(fed, shuffle=False, verbose=0, callbacks=[Clock()])
+    (first, begun), (last, ended) = moments
+    return (ended - begun) / (last - first)
 
 
 def _prepare(

@@ -196,7 +196,7 @@ def test_the_gpu_run_falls_back_to_a_small_one_without_tensorflow(
     said = call(
         "benchmarks.gpu",
         *("--images", str(images), "--weights", str(weights), "--layer", "mixed0"),
-        *("--out", str(out), "--epochs", "3", "--time-limit", "0", "--no-torch"),
+        *("--out", str(out), "--epochs", "3", "--afterwards", "1e9", "--no-torch"),
         prelude=WITHOUT_TENSORFLOW,
     )
     assert "no GPU: a run in miniature" in said
@@ -208,7 +208,7 @@ def test_the_gpu_run_falls_back_to_a_small_one_without_tensorflow(
     assert set(results["training_step"]) == {
         "ours float32",
         "ours mixed_bfloat16",
-        "ours mixed_bfloat16, one step at a time",
+        "ours mixed_bfloat16, one at a time",
         "Python alone, 1 at once",
         "Python alone, 2 at once",
     }
