@@ -6,7 +6,7 @@ rounding. Only the JAX backend of Keras has it. Devices of other processes take 
 the environment of each names them all (`VARIABLES`); process 0 leads: it alone reads
 and writes states, judges and shows.
 
-Of the package only `runtime` and this module name a backend.
+Of the package only `runtime`, `feeding` and this module name a backend.
 """
 
 import hashlib

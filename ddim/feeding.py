@@ -1,9 +1,9 @@
 """How batches reach the device: read ahead, or several steps of them in one call.
 
 Python takes about a millisecond to ask for a training step, and an accelerator may take
-no longer to do it. So there several steps are one call (Keras's `steps_per_execution`, which on
-JAX would call the device for each step all the same), and the images lie in its memory:
-only the numbers of the rows that make a batch are sent.
+no longer to do it. So there several steps are one call (Keras's `steps_per_execution`,
+which by itself would call the device for each step on JAX), and the images lie in its
+memory: only the numbers of the rows that make a batch are sent.
 
 Of the package only `runtime`, `devices` and this module name a backend.
 """

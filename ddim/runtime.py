@@ -1,4 +1,4 @@
-"""Backend, precision and determinism: the one module that names a Keras backend.
+"""Backend, precision and determinism; kernels that one backend has and not the other.
 
 Call `setup` before anything imports Keras.
 """
