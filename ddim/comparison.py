@@ -22,7 +22,7 @@ FIGURES = {
 }
 """Columns of figures: where each stands."""
 
-LATER = ("evaluate", "render", "runtime", "tracking")
+LATER = ("evaluate", "render", "tracking")
 """Sections that change no trained model, and are not told."""
 
 Revision = Mapping[str, Any]

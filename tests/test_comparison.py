@@ -7,7 +7,9 @@ from ddim import comparison
 from ddim.errors import DdimError
 
 
-def revision(name, val_kid, loss="mae", encoder="imagenet", **settings):
+def revision(
+    name, val_kid, loss="mae", encoder="imagenet", precision="float32", **settings
+):
     metrics = {
         "metrics/train.json": {"data": {"best_val_kid": val_kid}},
         "metrics/kid.json": {
@@ -15,6 +17,7 @@ def revision(name, val_kid, loss="mae", encoder="imagenet", **settings):
         },
     }
     told = {"train": {"loss": loss, **settings}, "render": {"rows": len(name)}}
+    told["runtime"] = {"precision": precision}
     data = {"metrics": metrics, "params": {"params.yaml": {"data": told}}}
     return {"rev": "0123456789", "name": name, "data": data}
 
@@ -40,6 +43,12 @@ def test_a_row_tells_what_differs_and_the_figures():
     assert np.isnan(by_name["KID 20 steps"]["mse"])
     assert by_name["minutes"]["mse"] == 1.5
     assert np.isnan(by_name["minutes"]["b"])
+
+
+def test_the_precision_of_a_training_is_told():
+    rows = [revision("a", 0.5), revision("b", 0.4, precision="mixed_bfloat16")]
+    told = comparison.table(rows)["settings that differ"].tolist()
+    assert told == ["runtime.precision=float32", "runtime.precision=mixed_bfloat16"]
 
 
 def test_only_what_most_rows_share_goes_unsaid():
