@@ -1,9 +1,9 @@
 """How batches reach the device: read ahead, or several steps of them in one call.
 
-Python takes about a millisecond to ask for a training step, and an accelerator may take
-no longer to do it. So there several steps are one call (Keras's `steps_per_execution`,
-which by itself would call the device for each step on JAX), and the images lie in its
-memory: only the numbers of the rows that make a batch are sent.
+Python takes most of a millisecond to ask for a training step, and an accelerator may
+take no longer to do it. So there several steps are one call (Keras's
+`steps_per_execution`, which by itself would call the device for each step on JAX), and
+the images lie in its memory: only the numbers of the rows of a batch are sent.
 
 Of the package only `runtime`, `devices` and this module name a backend.
 """
@@ -166,7 +166,7 @@ def _execution(step: Step, variables: tuple[list, ...]) -> Callable[..., Any]:
         if data_set is None:
             return part
         rows = part[0]["rows"]
-        return ({name: jnp.take(all_, rows, 0) for name, all_ in data_set.items()},)
+        return ({name: all_[rows] for name, all_ in data_set.items()},)
 
     def execute(state: State, data_set: dict | None, parts: list, count: int) -> Any:
         stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *parts)
