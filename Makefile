@@ -77,10 +77,10 @@ lint: setup .venv/test.txt
 	mypy
 
 verify: setup
-	python -m tests.promises.verify --recipe $(RECIPE)
+	python -m tests.pipeline.promises.verify --recipe $(RECIPE)
 
 soak: setup
-	python -m tests.promises.soak --kills $(KILLS)
+	python -m tests.pipeline.promises.soak --kills $(KILLS)
 
 ui: setup
 	python -m ddim.tracking ui --port $(PORT)

@@ -37,8 +37,8 @@ def milliseconds(work: Any, at_once: int, steps: int = STEPS) -> float:
     from keras import ops
 
     from benchmarks import workload
-    from ddim import callbacks, feeding
-    from ddim.data.batches import Batches
+    from ddim.training import callbacks, input_pipeline
+    from ddim.training.batches import Batches
 
     def step(state: Any, data: Any) -> tuple[dict, Any]:
         trainable, *others = state
@@ -59,7 +59,7 @@ def milliseconds(work: Any, at_once: int, steps: int = STEPS) -> float:
     size = work.batch_size
     pool = workload.images(work, 4 * size)
     batches = Batches(pool, None, batch_size=size, repetitions=steps // 4)
-    fed, _ = feeding.feed(model, batches, Batches(pool, None, batch_size=size))
+    fed, _ = input_pipeline.feed(model, batches, Batches(pool, None, batch_size=size))
     clock = Clock()
     model.fit(
         fed,

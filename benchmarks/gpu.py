@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ddim import params, recipes, runtime
+from ddim import runtime
 from ddim.files import write_json
-from ddim.params import Params
+from ddim.settings import params, recipes
+from ddim.settings.params import Params
 
 ROOT = Path(__file__).parents[1]
 STEPS, SMALL_STEPS = (32, 96), (2, 4)
@@ -161,11 +162,13 @@ def step_times(
 def _prepare(
     settings: Params, options: argparse.Namespace, scratch: Path, watch: Stopwatch
 ) -> Any:
-    from ddim import reference, training
-    from ddim.data import crops, folder, normalizer, preparation
+    from ddim.data import crops, normalizer
+    from ddim.metrics import reference
+    from ddim.preparation import folder, prepare
+    from ddim.training import train
 
     out = options.out
-    paths = training.Paths(
+    paths = train.Paths(
         crops=scratch / "crops",
         normalizer=out / "normalizer.json",
         reference=scratch / "reference",
@@ -175,7 +178,7 @@ def _prepare(
         summary=out / "train.json",
     )
     with watch("preparing crops"):
-        preparation.prepare(
+        prepare.prepare(
             paths.crops,
             folder.open_folder(options.images),
             image_size=settings.data.image_size,
@@ -199,7 +202,8 @@ def _train(
     """Train; returns whether the time limit ended it before the last epoch."""
     import keras
 
-    from ddim import tracking, training
+    from ddim import tracking
+    from ddim.training import train
 
     class InTime(keras.callbacks.Callback):
         stopped = False
@@ -218,8 +222,8 @@ def _train(
     work = scratch / "work"
     work.mkdir()
     with watch("training"):
-        training.train(
-            training.describe(settings.network, settings.diffusion, paths),
+        train.train(
+            train.describe(settings.network, settings.diffusion, paths),
             settings.train,
             settings.kid,
             work,
@@ -233,10 +237,11 @@ def _train(
 def _evaluate(
     settings: Params, options: argparse.Namespace, paths: Any, watch: Stopwatch
 ) -> None:
-    from ddim import checkpoint, evaluation
+    from ddim.evaluation import sweep
+    from ddim.networks import checkpoint
 
     with watch("KID over steps"):
-        table, summary = evaluation.evaluate(
+        table, summary = sweep.evaluate(
             checkpoint.load(paths.checkpoint),
             sampling=settings.sampling,
             settings=settings.evaluate,
@@ -244,14 +249,15 @@ def _evaluate(
             reference_folder=paths.reference,
         )
     files = (options.out / name for name in ("kid.csv", "kid.json", "kid.png"))
-    evaluation.write(table, summary, *files)
+    sweep.write(table, summary, *files)
     print(table.to_string(index=False), flush=True)
 
 
 def _draw(
     settings: Params, options: argparse.Namespace, paths: Any, watch: Stopwatch
 ) -> None:
-    from ddim import checkpoint, render
+    from ddim.networks import checkpoint
+    from ddim.pictures import render
 
     out = options.out
     pictures = render.Pictures(

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from benchmarks import measure as measuring
-from ddim import params, recipes
+from ddim.settings import params, recipes
 
 ROOT = Path(__file__).parents[1]
 PREPARE = """
@@ -46,7 +46,7 @@ def made_up(count: int, size: int) -> Any:
     import numpy as np
     from PIL import Image
 
-    from ddim.data.items import Item, Source, Split
+    from ddim.preparation.items import Item, Source, Split
 
     def draw(number: int) -> Image.Image:
         coarse = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)

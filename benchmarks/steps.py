@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ddim.params import Params
+from ddim.settings.params import Params
 
 RATIOS = (
     ("ratio bfloat16", "ours mixed_bfloat16", "torch bfloat16"),
@@ -34,12 +34,12 @@ def measurements(
     PyTorch's too, where it is installed.
     """
     from benchmarks import dispatch, workload
-    from ddim import feeding
     from ddim.data import crops
+    from ddim.training import input_pipeline
 
     size, batch = settings.data.image_size, settings.train.batch_size
     work = workload.Workload(settings, size=size, batch_size=batch)
-    several = feeding.steps_per_execution(settings.train.steps_per_execution)
+    several = input_pipeline.steps_per_execution(settings.train.steps_per_execution)
 
     def ours(precision: str, at_once: int) -> Callable[[], float]:
         return lambda: _step_seconds(work, precision, at_once, warm_up, count)
@@ -73,7 +73,7 @@ def _step_seconds(
     import keras
 
     from benchmarks import workload
-    from ddim import feeding
+    from ddim.training import input_pipeline
 
     moments: list[tuple[int, float]] = []
 
@@ -86,7 +86,7 @@ def _step_seconds(
 
     model = workload.model(work, precision, at_once)
     batches = workload.batches(work, warm_up + count)
-    fed, _ = feeding.feed(model, batches, workload.batches(work, 1))
+    fed, _ = input_pipeline.feed(model, batches, workload.batches(work, 1))
     model.fit(fed, shuffle=False, verbose=0, callbacks=[Clock()])
     (first, begun), (last, ended) = moments
     return (ended - begun) / (last - first)

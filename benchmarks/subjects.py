@@ -16,15 +16,18 @@ class Ours:
     """The package's own functions, on one batch of made-up images."""
 
     def __init__(self, work: Workload, precision: str = "float32") -> None:
-        from ddim import feeding, first_predictions, generate, inception, schedules
+        from ddim.diffusion import schedules
+        from ddim.metrics import inception
+        from ddim.sampling import first_predictions, generator
+        from ddim.training import input_pipeline
 
         self.work = work
         self.model = workload.model(work, precision)
-        self.training, self.batch = feeding.feed(
+        self.training, self.batch = input_pipeline.feed(
             self.model, workload.batches(work, STEPS), workload.batches(work, 1)
         )
         diffusion = work.settings.diffusion
-        self.generator = generate.generator(
+        self.generator = generator.generator(
             self.model.ema_network,
             prediction=diffusion.prediction,
             schedule=schedules.make(diffusion),
@@ -69,14 +72,14 @@ class Ours:
         self.encode(self.sample(self.work.sampling_steps[1], self.firsts))
 
     def val_kid(self) -> None:
-        from ddim import kid
+        from ddim.metrics import kid
 
         kid.kid(*self.features)
         kid.kid_batches(*self.features, self.work.batch_size)
 
     def figures(self) -> None:
         """All that the stage evaluate computes for one number of steps."""
-        from ddim import kid
+        from ddim.metrics import kid
 
         self.val_kid()
         kid.kid_subsets(*self.features, subsets=100, subset_size=1000, seed=1)
@@ -87,7 +90,7 @@ class Tutorial:
 
     def __init__(self, work: Workload) -> None:
         from benchmarks import reference
-        from ddim import inception
+        from ddim.metrics import inception
 
         self.work = work
         encoder = inception.build("random", "mixed8", work.kid_size, 3)
@@ -123,7 +126,7 @@ def batches_alone(run: Callable[..., Any], data: Any) -> measure.Seconds:
     """Seconds that Keras's `fit` or `evaluate` takes from the first batch to the last.
 
     After the last one TensorFlow may wait for a sleeping thread of its input pipeline,
-    by chance and as long as all before: see `ddim.feeding`.
+    by chance and as long as all before: see `ddim.training.input_pipeline`.
     """
     import keras
 

@@ -190,8 +190,8 @@ def preparation(work: Workload, repetitions: int, count: int = 64) -> Iterator[R
     from PIL import Image
 
     from benchmarks import reference
-    from ddim.data import folder
-    from ddim.data.preparation import prepare
+    from ddim.preparation import folder
+    from ddim.preparation.prepare import prepare
 
     with tempfile.TemporaryDirectory() as scratch:
         photographs = Path(scratch, "photographs")
@@ -245,7 +245,7 @@ def starts(name: str, repetitions: int) -> Iterator[Row]:
 
 def nothing_to_do(repetitions: int) -> Iterator[Row]:
     """`dvc repro` of a finished pipeline, against DVC telling its version."""
-    from tests.promises import clones
+    from tests.pipeline.promises import clones
 
     with tempfile.TemporaryDirectory() as scratch:
         settings = clones.settings_of("tiny", ["tracking.enabled=false"])

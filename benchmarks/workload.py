@@ -10,11 +10,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from ddim import checkpoint, optimizers, params, runtime, training
-from ddim.data.batches import Batches
+from ddim import runtime
 from ddim.data.normalizer import Normalizer
-from ddim.model import DiffusionModel
-from ddim.params import Params
+from ddim.networks import checkpoint
+from ddim.settings import params
+from ddim.settings.params import Params
+from ddim.training import optimizers, train
+from ddim.training.batches import Batches
+from ddim.training.diffusion_model import DiffusionModel
 
 ROOT = Path(__file__).parents[1]
 TRAIN_IMAGES, VALIDATION_IMAGES = 6551, 1638
@@ -71,7 +74,7 @@ def model(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        built = training.build_model(description(work), work.settings.train)
+        built = train.build_model(description(work), work.settings.train)
     finally:
         keras.config.set_dtype_policy(before)
     built.compile(

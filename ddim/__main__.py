@@ -1,5 +1,5 @@
 """`python -m ddim` is the command `ddim`."""
 
-from ddim.cli import main
+from ddim.commands.cli import main
 
 main()

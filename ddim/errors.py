@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from ddim import stopping
+from ddim import signals
 
 
 class DdimError(Exception):
@@ -28,14 +28,14 @@ def one_plain_message() -> Iterator[None]:
     Exit code 1 with a `DdimError`'s message; 130 on Ctrl-C and 143 on SIGTERM, which is
     128 plus the signal's number, with what to do to go on.
     """
-    stopping.listen()
+    signals.listen()
     try:
         yield
-        stopping.ignore()
+        signals.ignore()
     except DdimError as error:
         _end(f"error: {error}", 1)
     except BaseException as error:
-        stop = stopping.behind(error)
+        stop = signals.behind(error)
         if stop is None:
             raise
         _end(f"{Path(sys.argv[0]).stem}: {stop}", 128 + stop.number)

@@ -4,6 +4,6 @@ import signal
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # until then at least no traceback
 
-from ddim import stopping  # noqa: E402
+from ddim import signals  # noqa: E402
 
-stopping.listen()
+signals.listen()

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ddim import params, runtime
+from ddim import runtime
 from ddim.errors import one_plain_message
+from ddim.settings import params
 
 FILES = ("metrics/kid.csv", "metrics/kid.json", "renders/kid.png")
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "evaluate"}
@@ -12,17 +13,20 @@ SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "evaluat
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.evaluate.seed)
-    from ddim import checkpoint, evaluation, history, resume, tracking
+    from ddim import tracking
+    from ddim.evaluation import sweep
+    from ddim.networks import checkpoint
+    from ddim.training import history, resume
 
     resume.discard_finished("checkpoints/model.weights.h5")
-    table, summary = evaluation.evaluate(
+    table, summary = sweep.evaluate(
         checkpoint.load("checkpoints"),
         sampling=settings.sampling,
         settings=settings.evaluate,
         kid_params=settings.kid,
         reference_folder=Path("data/reference"),
     )
-    evaluation.write(table, summary, *map(Path, FILES))
+    sweep.write(table, summary, *map(Path, FILES))
     with tracking.attach(
         settings.tracking.experiment,
         settings.model_dump(include=SECTIONS),

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ddim import params
-from ddim.data.preparation import prepare
-from ddim.data.sources import SOURCES, Request
 from ddim.errors import one_plain_message
+from ddim.preparation.prepare import prepare
+from ddim.preparation.sources import SOURCES, Request
+from ddim.settings import params
 
 CROPS = Path("data/crops")
 

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
-from ddim import params, runtime
+from ddim import runtime
 from ddim.errors import one_plain_message
+from ddim.settings import params
 
 
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump())
-    from ddim import reference
+    from ddim.metrics import reference
 
     reference.write(Path("data/crops"), Path("data/reference"), settings.kid)
 

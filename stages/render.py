@@ -1,7 +1,8 @@
 """Draw all pictures of the trained model: grids, sheets, animations, schedules."""
 
-from ddim import params, runtime
+from ddim import runtime
 from ddim.errors import one_plain_message
+from ddim.settings import params
 
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling"}
 
@@ -9,7 +10,10 @@ SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling"}
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.render.seed)
-    from ddim import checkpoint, history, render, tracking
+    from ddim import tracking
+    from ddim.networks import checkpoint
+    from ddim.pictures import render
+    from ddim.training import history
 
     render.render(
         checkpoint.load("checkpoints"), settings.sampling, settings.render, settings.kid

@@ -2,8 +2,10 @@
 
 from functools import partial
 
-from ddim import devices, params, runtime
+from ddim import runtime
 from ddim.errors import one_plain_message
+from ddim.settings import params
+from ddim.training import devices
 
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "runtime"}
 
@@ -12,12 +14,13 @@ def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.train.seed)
     devices.join()
-    from ddim import follower, history, resume, tracking, training
+    from ddim import tracking
+    from ddim.training import history, resume, train, worker
 
-    description = training.describe(settings.network, settings.diffusion)
+    description = train.describe(settings.network, settings.diffusion)
     if not devices.leads():
-        return follower.follow(description, settings.train)
-    work = training.work_folder(
+        return worker.follow(description, settings.train)
+    work = train.work_folder(
         description, settings.train, settings.kid, settings.runtime
     )
     with (
@@ -33,7 +36,7 @@ def main() -> None:
             history=history.by_epoch(resume.read(work).get("history", [])),
         ) as run,
     ):
-        training.train(description, settings.train, settings.kid, work, run)
+        train.train(description, settings.train, settings.kid, work, run)
         run.set_checkpoint("checkpoints/model.weights.h5")
         run.log_artifact("metrics/history.csv", "metrics")
         resume.finish(work, "checkpoints/model.weights.h5")

@@ -14,10 +14,13 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from ddim import checkpoint, params, recipes, reference, training
 from ddim.data import crops, normalizer
-from ddim.data.items import Item, Source, Split
-from ddim.data.preparation import prepare
+from ddim.metrics import reference
+from ddim.networks import checkpoint
+from ddim.preparation.items import Item, Source, Split
+from ddim.preparation.prepare import prepare
+from ddim.settings import params, recipes
+from ddim.training import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -83,10 +86,10 @@ def settings() -> params.Params:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> training.Paths:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> train.Paths:
     """Crops, normalizer and reference features of blurred blobs in two classes."""
     root = tmp_path_factory.mktemp("prepared")
-    paths = training.Paths(
+    paths = train.Paths(
         crops=root / "crops",
         normalizer=root / "normalizer.json",
         reference=root / "reference",
@@ -99,7 +102,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> training.Paths:
 
 
 @pytest.fixture
-def paths(prepared: training.Paths, tmp_path: Path, monkeypatch) -> training.Paths:
+def paths(prepared: train.Paths, tmp_path: Path, monkeypatch) -> train.Paths:
     """The prepared data, and a working directory of its own to write to."""
     monkeypatch.chdir(tmp_path)
     return prepared

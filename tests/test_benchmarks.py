@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks import measure, reference, scaling, suite, workload
 from tests.conftest import ROOT
-from tests.test_jax import WITHOUT_TENSORFLOW
-from tests.test_unet_reference import whole_weights
+from tests.networks.test_unet_reference import whole_weights
+from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
 
 
 def same_weights(ours: keras.Model, theirs: keras.Model) -> None:
@@ -80,7 +80,7 @@ def test_the_reference_has_the_size_of_the_default_network():
 
 
 def test_kid_of_the_reference_is_ours():
-    from ddim import kid
+    from ddim.metrics import kid
 
     features = np.random.default_rng(0).normal(size=(2, 8, 5)).astype("float32")
     metric = reference.KID(encoder=lambda x, training: x)

@@ -1,1 +1,1 @@
-"""Images from any source to uint8 crops, and the crops' mean and variance."""
+"""Prepared data on disk: crops, and the mean and variance of their pixels."""

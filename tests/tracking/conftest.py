@@ -2,8 +2,8 @@
 
 import pytest
 
-from ddim import mlflow_store
-from tests.tracking.stages import clean_environment
+from ddim.tracking import store
+from tests.support.tracked_stages import clean_environment
 
 
 @pytest.fixture(scope="session")
@@ -12,7 +12,7 @@ def empty_store(tmp_path_factory):
     root = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         clean_environment(patch, root)
-        mlflow_store.connect("other")
+        store.connect("other")
     return root / "mlflow.db"
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from ddim import tracked_data, tracking
-from tests.tracking.stages import (
+from ddim import tracking
+from ddim.tracking import dataset
+from tests.support.tracked_stages import (
     EVALUATION,
     HISTORY,
     KID,
@@ -97,7 +98,7 @@ def test_a_run_tells_its_data_set_once(project, weights):
     data = {"data": {"source": "tfds", "name": "mnist", "image_size": 32}}
     settings = {**SETTINGS, **data}
     (weights.parent / "model.json").write_text('{"data_digest": "%s"}' % ("a" * 64))
-    tags = {tracked_data.TAG: "a" * 64}
+    tags = {dataset.TAG: "a" * 64}
     with tracking.start("ddim", settings, tags=tags) as run:
         run.log_points(HISTORY)
         run.set_checkpoint(weights)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from ddim import tracking
-from tests.tracking.stages import HISTORY, SETTINGS
+from tests.support.tracked_stages import HISTORY, SETTINGS
 
 
 @pytest.mark.parametrize(

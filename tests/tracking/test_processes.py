@@ -3,7 +3,13 @@
 import signal
 
 from ddim import tracking
-from tests.tracking.stages import SETTINGS, clean_environment, python, runs, steps
+from tests.support.tracked_stages import (
+    SETTINGS,
+    clean_environment,
+    python,
+    runs,
+    steps,
+)
 
 
 def test_three_stages_in_three_processes_write_one_run(tmp_path, monkeypatch):

@@ -6,10 +6,11 @@ import signal
 
 import pytest
 
-from ddim import callbacks, tracking
+from ddim import tracking
 from ddim.errors import DdimError
-from ddim.stopping import Stopped
-from tests.tracking.stages import HISTORY, SETTINGS, client, runs, steps
+from ddim.signals import Stopped
+from ddim.training import callbacks
+from tests.support.tracked_stages import HISTORY, SETTINGS, client, runs, steps
 
 
 @pytest.mark.parametrize(

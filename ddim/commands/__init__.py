@@ -1,0 +1,1 @@
+"""The command `ddim`: one module per command."""

@@ -1,0 +1,1 @@
+"""The mathematics of diffusion: schedules, noise levels, steps and samplers."""

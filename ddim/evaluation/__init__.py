@@ -1,0 +1,1 @@
+"""KID of a trained model over samplers and numbers of steps."""

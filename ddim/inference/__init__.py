@@ -1,0 +1,1 @@
+"""A trained model for people: load it, sample, invert, serve."""

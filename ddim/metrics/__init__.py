@@ -1,0 +1,1 @@
+"""Inception features of images, and Kernel Inception Distance between them."""

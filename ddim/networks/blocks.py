@@ -1,0 +1,231 @@
+"""Building blocks of the U-Net, each option a dictionary from name to function.
+
+A function here takes a symbolic tensor and returns one, through layers that it names
+itself: automatic names would leak into the weights file.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from ddim.networks.convolutions import PortableGlorotUniform, conv, conv_of_parts, dense
+from ddim.networks.fast_layers import BatchNormalization
+
+Tensor = Any
+"""A symbolic, TensorFlow or JAX array; the backends share no type."""
+
+VARIANCE_MARGIN = 1e-6
+"""Noise variances are kept this far from 0 and 1 where their logarithm is taken."""
+
+
+NORMALIZATIONS: dict[str, Callable[..., keras.Layer]] = {
+    "batch": BatchNormalization,
+    "group": partial(keras.layers.GroupNormalization, 8, center=False, scale=False),
+    "layer": partial(keras.layers.LayerNormalization, center=False, scale=False),
+    "none": keras.layers.Identity,
+}
+"""Layers to be called with a `name`; all keep the shape.
+
+Without centre and scale, which the convolution that follows has itself. Batch
+statistics have Keras's defaults, as the reference: momentum 0.99, epsilon 1e-3. Group
+statistics are over 8 groups of channels and all pixels of an image, layer statistics
+over all channels of one pixel.
+"""
+
+CHANNELWISE = ("batch", "none")
+"""Normalizations that treat every channel by itself."""
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "swish": keras.activations.silu,
+    "gelu": keras.activations.gelu,
+    "relu": keras.activations.relu,
+}
+
+
+def _transposed_convolution(channels: int, name: str) -> keras.Layer:
+    # A kernel that the stride divides covers every pixel equally often.
+    size, stride, initializer = 4, 2, PortableGlorotUniform()
+    return keras.layers.Conv2DTranspose(
+        channels, size, stride, "same", kernel_initializer=initializer, name=name
+    )
+
+
+def _resizing(channels: int, name: str, *, method: str) -> keras.Layer:
+    # float32, as TensorFlow with XLA may fail on bilinear resizing in lower precision.
+    dtype = "float32" if method == "bilinear" else None
+    return keras.layers.UpSampling2D(2, interpolation=method, dtype=dtype, name=name)
+
+
+UPSAMPLINGS: dict[str, Callable[[int, str], keras.Layer]] = {
+    "bilinear": partial(_resizing, method="bilinear"),
+    "nearest": partial(_resizing, method="nearest"),
+    "transposed": _transposed_convolution,
+}
+"""(channels, name) -> layer that doubles height and width and keeps the channels."""
+
+
+def _log_snr(noise_variances: Tensor) -> Tensor:
+    low, high = VARIANCE_MARGIN, 1.0 - VARIANCE_MARGIN
+    variances = ops.clip(noise_variances, low, high)
+    log_snr = ops.log((1.0 - variances) / variances)
+    return 0.5 + 0.5 * log_snr / math.log(high / low)
+
+
+NOISE_INPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "variance": lambda noise_variances: noise_variances,
+    "rate": ops.sqrt,
+    "signal_rate": lambda noise_variances: ops.sqrt(1.0 - noise_variances),
+    "log_snr": _log_snr,
+}
+"""Noise variance -> the number in [0, 1] that is embedded.
+
+`log_snr` is log(signal variance / noise variance), clipped to +-13.8 and mapped
+linearly onto [0, 1], as the frequencies of the embedding suit that range.
+"""
+
+
+@keras.saving.register_keras_serializable("ddim")
+class SinusoidalEmbedding(keras.layers.Layer):
+    """[sin(2 pi f x), cos(2 pi f x)] of the noise level (arXiv 1706.03762, 3.5).
+
+    Maps noise variances (..., 1) to (..., dims), with x = NOISE_INPUTS[noise_input] of
+    them and dims / 2 frequencies f, spaced logarithmically over the two limits. Always
+    in float32: at frequency 1000 a phase in bfloat16 would be off by several turns.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        min_frequency: float,
+        max_frequency: float,
+        noise_input: str,
+        **settings: Any,
+    ) -> None:
+        super().__init__(**{**settings, "dtype": "float32"})
+        self.dims = dims
+        self.min_frequency = min_frequency
+        self.max_frequency = max_frequency
+        self.noise_input = noise_input
+
+    def call(self, noise_variances: Tensor) -> Tensor:
+        low, high = math.log(self.min_frequency), math.log(self.max_frequency)
+        frequencies = np.exp(np.linspace(low, high, self.dims // 2))
+        speeds = (2.0 * np.pi * frequencies).astype("float32")
+        # Rounding may have carried a squared rate past 1, where roots are NaN.
+        variances = ops.clip(noise_variances, 0.0, 1.0)
+        phases = NOISE_INPUTS[self.noise_input](variances) * speeds
+        return ops.concatenate([ops.sin(phases), ops.cos(phases)], axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "dims": self.dims,
+            "min_frequency": self.min_frequency,
+            "max_frequency": self.max_frequency,
+            "noise_input": self.noise_input,
+        }
+
+
+@keras.saving.register_keras_serializable("ddim")
+class PixelAttention(keras.layers.Layer):
+    """Scaled dot-product attention over pixels (arXiv 1706.03762, equation 1).
+
+    [query, key, value], each (B, H, W, C), to (B, H, W, C), the channels split into
+    `heads`. Not Keras's MultiHeadAttention, whose inner layers have automatic names.
+    """
+
+    def __init__(self, heads: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.heads = heads
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        height, width, channels = inputs[0].shape[1:]
+        shape = (-1, height * width, self.heads, channels // self.heads)
+        query, key, value = (ops.reshape(x, shape) for x in inputs)
+        y = ops.dot_product_attention(query, key, value)
+        return ops.reshape(y, (-1, height, width, channels))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "heads": self.heads}
+
+
+@keras.saving.register_keras_serializable("ddim")
+class ScaledAdd(keras.layers.Layer):
+    """Sum of two arrays times `scale`; 1/sqrt(2) keeps the variance of equal parts."""
+
+    def __init__(self, scale: float, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.scale = scale
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        total = ops.add(*inputs)
+        return total if self.scale == 1.0 else self.scale * total
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "scale": self.scale}
+
+
+def residual_block(
+    x: Tensor,
+    width: int,
+    *,
+    name: str,
+    normalization: str,
+    activation: str,
+    residual: bool = True,
+    residual_scale: float = 1.0,
+    embedding: Tensor | None = None,
+    constants: Tensor | None = None,
+) -> Tensor:
+    """Normalization and two 3x3 convolutions, added to their input.
+
+    (B, H, W, C) to (B, H, W, `width`). `constants` (B, 1, 1, E) stand for E channels
+    more of `x` that are the same at every pixel; they go with a normalization in
+    `CHANNELWISE`. An `embedding` (B, 1, 1, E) is projected to the
+    width and added between the first convolution and its activation (DDPM, arXiv
+    2006.11239, appendix B).
+    """
+    shortcut = x
+    if residual and (constants is not None or x.shape[-1] != width):
+        shortcut = conv_of_parts(x, constants, width, 1, name=f"{name}_shortcut")
+    normalize = NORMALIZATIONS[normalization]
+    x = normalize(name=f"{name}_normalization")(x)
+    if constants is not None:
+        constants = normalize(name=f"{name}_normalization_constants")(constants)
+    x = conv_of_parts(x, constants, width, 3, name=f"{name}_conv_1")
+    if embedding is not None:
+        embedding = dense(embedding, width, name=f"{name}_embedding")
+        x = keras.layers.Add(name=f"{name}_embed")([x, embedding])
+    x = keras.layers.Activation(ACTIVATIONS[activation], name=f"{name}_activation")(x)
+    x = conv(x, width, 3, name=f"{name}_conv_2")
+    if not residual:
+        return x
+    return ScaledAdd(residual_scale, name=f"{name}_add")([x, shortcut])
+
+
+def attention_block(
+    x: Tensor,
+    heads: int,
+    *,
+    name: str,
+    normalization: str,
+    residual: bool = True,
+    residual_scale: float = 1.0,
+) -> Tensor:
+    """Self-attention between all pixels of an image, added to its input.
+
+    Keeps (B, H, W, C); `heads` must divide C. No positions are added, so it commutes
+    with every permutation of the pixels. Memory grows with B heads (H W)^2.
+    """
+    channels = x.shape[-1]
+    y = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
+    parts = ("query", "key", "value")
+    y = [conv(y, channels, 1, name=f"{name}_{part}") for part in parts]
+    y = PixelAttention(heads, name=f"{name}_heads")(y)
+    y = conv(y, channels, 1, name=f"{name}_output")
+    return ScaledAdd(residual_scale, name=f"{name}_add")([y, x]) if residual else y

@@ -1,0 +1,182 @@
+"""The residual U-Net that predicts noise, image or velocity from a noisy image."""
+
+from collections.abc import Callable
+from functools import partial
+
+import keras
+
+from ddim.errors import DdimError
+from ddim.networks import blocks, convolutions
+from ddim.networks.blocks import Tensor
+from ddim.settings.params import NetworkParams
+
+
+def build(
+    network_params: NetworkParams,
+    image_shape: tuple[int, int, int],
+    num_classes: int | None = None,
+) -> keras.Model:
+    """The network of the `network` settings, every layer named.
+
+    Inputs, as a list: `noisy_images` (B, H, W, C), normalized; `noise_variances`
+    (B, 1, 1, 1), the squared noise rates; and for a class-conditional network `labels`
+    (B,), integers, where `num_classes` itself is the learned null class. Output:
+    `prediction` (B, H, W, C), float32 in every precision, zero before training.
+
+    Weights follow from `keras.utils.set_random_seed`, the same on every backend.
+    Raises `DdimError` if the images cannot be halved often enough, or if a
+    class-conditional network is not told the number of classes.
+    Source: Keras DDIM example (A. Beres, 2022).
+    """
+    _check_shape(image_shape, halvings=len(network_params.widths) - 1)
+    noisy_images = keras.Input(image_shape, name="noisy_images")
+    noise_variances = keras.Input((1, 1, 1), name="noise_variances")
+    inputs = [noisy_images, noise_variances]
+    noise_embedding = _noise_embedding(noise_variances, network_params)
+
+    embedding = None
+    if network_params.embedding == "blocks" or network_params.class_conditional:
+        embedding = _deep_embedding(noise_embedding, network_params.activation)
+    if network_params.class_conditional:
+        labels = keras.Input((), dtype="int32", name="labels")
+        inputs.append(labels)
+        embedding = _add_labels(embedding, labels, num_classes)
+
+    x = convolutions.conv(
+        noisy_images, network_params.widths[0], 1, name="image_embedding"
+    )
+    constants = None
+    if network_params.embedding == "input":
+        if network_params.normalization in blocks.CHANNELWISE:
+            constants = noise_embedding
+        else:
+            x = _concatenate_to_pixels(x, noise_embedding)
+    block = partial(_block, network_params, embedding)
+    x = _down_and_up(x, block, network_params, constants)
+    return keras.Model(inputs, _prediction(x, channels=image_shape[-1]), name="unet")
+
+
+Block = Callable[..., Tensor]
+"""(x, level, name, constants=None) -> x, with that level's width and attention."""
+
+
+def _down_and_up(
+    x: Tensor, block: Block, params: NetworkParams, constants: Tensor | None
+) -> Tensor:
+    """`constants` go into the first block, beside x."""
+    bottom = len(params.widths) - 1
+    skips = []
+    for level in range(bottom):
+        for index in range(params.depth):
+            x = block(x, level, f"down_{level}_block_{index}", constants)
+            constants = None
+            skips.append(x)
+        x = keras.layers.AveragePooling2D(2, name=f"down_{level}_pooling")(x)
+    for index in range(params.depth):
+        x = block(x, bottom, f"bottom_block_{index}", constants)
+        constants = None
+    for level in reversed(range(bottom)):
+        upsampling = blocks.UPSAMPLINGS[params.upsampling]
+        x = upsampling(x.shape[-1], f"up_{level}_upsampling")(x)
+        for index in range(params.depth):
+            if params.skips:
+                join = keras.layers.Concatenate(name=f"up_{level}_skip_{index}")
+                x = join([x, skips.pop()])
+            x = block(x, level, f"up_{level}_block_{index}")
+    return x
+
+
+def _block(
+    params: NetworkParams,
+    embedding: Tensor | None,
+    x: Tensor,
+    level: int,
+    name: str,
+    constants: Tensor | None = None,
+) -> Tensor:
+    x = blocks.residual_block(
+        x,
+        params.widths[level],
+        name=name,
+        normalization=params.normalization,
+        activation=params.activation,
+        residual=params.residuals,
+        residual_scale=params.residual_scale,
+        embedding=embedding,
+        constants=constants,
+    )
+    if level not in params.attention_levels:
+        return x
+    return blocks.attention_block(
+        x,
+        params.attention_heads,
+        name=f"{name}_attention",
+        normalization=params.normalization,
+        residual=params.residuals,
+        residual_scale=params.residual_scale,
+    )
+
+
+def _prediction(x: Tensor, channels: int) -> Tensor:
+    return keras.layers.Conv2D(
+        channels,
+        kernel_size=1,
+        kernel_initializer="zeros",
+        dtype="float32",
+        name="prediction",
+    )(x)
+
+
+def _noise_embedding(noise_variances: Tensor, params: NetworkParams) -> Tensor:
+    return blocks.SinusoidalEmbedding(
+        params.embedding_dims,
+        params.embedding_min_frequency,
+        params.embedding_max_frequency,
+        params.noise_input,
+        name="noise_embedding",
+    )(noise_variances)
+
+
+def _concatenate_to_pixels(x: Tensor, embedding: Tensor) -> Tensor:
+    upsample = keras.layers.UpSampling2D(
+        x.shape[1:3], interpolation="nearest", name="noise_embedding_map"
+    )
+    return keras.layers.Concatenate(name="embedded")([x, upsample(embedding)])
+
+
+def _deep_embedding(embedding: Tensor, activation: str) -> Tensor:
+    """What DDPM gives its blocks: two dense layers of four times the embedding's width.
+
+    (B, 1, 1, E) to (B, 1, 1, 4 E); source: arXiv 2006.11239, appendix B, and its code.
+    """
+    width = 4 * embedding.shape[-1]
+    x = convolutions.dense(embedding, width, name="deep_embedding_1")
+    function = blocks.ACTIVATIONS[activation]
+    x = keras.layers.Activation(function, name="deep_embedding_activation")(x)
+    return convolutions.dense(x, width, name="deep_embedding_2")
+
+
+def _add_labels(embedding: Tensor, labels: Tensor, num_classes: int | None) -> Tensor:
+    if num_classes is None:
+        raise DdimError(
+            "network.class_conditional: expected data with labels; received none"
+        )
+    width = embedding.shape[-1]
+    x = keras.layers.Embedding(
+        num_classes + 1,
+        width,
+        embeddings_initializer=convolutions.PortableGlorotUniform(),
+        name="label_embedding",
+    )(labels)
+    x = keras.layers.Reshape((1, 1, width), name="label_embedding_pixel")(x)
+    return keras.layers.Add(name="label_embedding_add")([embedding, x])
+
+
+def _check_shape(image_shape: tuple[int, int, int], halvings: int) -> None:
+    height, width, _ = image_shape
+    if height % 2**halvings or width % 2**halvings:
+        raise DdimError(
+            f"network.widths: expected images whose height and width are multiples of "
+            f"{2**halvings}, as they are halved once per width but the last; "
+            f"received images of {height} x {width}"
+        )

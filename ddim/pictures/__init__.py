@@ -1,0 +1,1 @@
+"""Sheets, animations and plots of what a trained model draws."""

@@ -1,0 +1,197 @@
+"""Images of a folder: in class subfolders, in official splits of them, or just there.
+
+FOLDER/train/CLASS/*.jpg    splits train, validation (or val), test
+FOLDER/CLASS/*.jpg          one split
+FOLDER/*.jpg                one split, one class
+"""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from PIL import Image
+
+from ddim.errors import DdimError, one_line
+from ddim.preparation.images import decode
+from ddim.preparation.items import NO_CLASS, ONE_SPLIT, Item, Source, Split
+from ddim.preparation.items import UnreadableImageError as Unreadable
+
+SPLITS = ("train", "validation", "val", "test")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".gif", ".webp", ".avif"),
+    *(".bmp", ".tif", ".tiff", ".tga", ".pbm", ".pgm", ".ppm", ".pnm"),
+)
+
+
+KEY = "data.folder"
+LOOSE = ""
+"""Stands for the class of an image in no class folder; no folder is called so."""
+
+
+@dataclass(frozen=True, order=True)
+class Found:
+    """An image file: its path relative to the folder, its split and its class."""
+
+    path: PurePosixPath
+    split: str
+    label: str
+
+
+def open_folder(folder: Path) -> Source:
+    """Find the images of a folder; nothing is decoded until an item is loaded.
+
+    The order within a split is fixed by the files' names alone and mixes the classes
+    evenly. Raises `DdimError` for a folder without images, for links that lead out of
+    it, for images that lie beside class folders and for folders that cannot be read.
+    """
+    paths = find_images(folder)
+    if not paths:
+        raise DdimError(
+            "data.folder: expected a folder with images "
+            f"({', '.join(SUFFIXES)}); "
+            f"received '{one_line(str(folder))}', in which there are none"
+        )
+    found = _sort_out(paths)
+    classes = tuple(sorted({file.label for file in found}))
+    if LOOSE in classes and len(classes) > 1:
+        loose = min(file.path for file in found if file.label == LOOSE)
+        raise DdimError(
+            "data.folder: expected all images in class folders or none; "
+            f"received '{one_line(str(loose))}' beside class folders"
+        )
+    by_split = _group(found, lambda file: file.split)
+    return Source(
+        kind="folder",
+        name=_in_utf8(folder.resolve().name),
+        classes=tuple(_in_utf8(label) or NO_CLASS for label in classes),
+        splits={
+            name: _split(folder, mixed(by_split[name]), classes)
+            for name in (*SPLITS, ONE_SPLIT)
+            if name in by_split
+        },
+    )
+
+
+def find_images(folder: Path, key: str = KEY) -> list[PurePosixPath]:
+    """Paths of the visible images inside the folder, relative to it.
+
+    `key` is how messages call the folder. Raises `DdimError` if a link leads out of it
+    or a folder cannot be read.
+    """
+    root = folder.resolve()
+    images, outside = [], []
+    for parent, folders, names in os.walk(root, onerror=partial(_refuse, key)):
+        here = Path(parent)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [name for name in names if _is_visible_image(name)]
+        images += [_relative(here / name, root) for name in files]
+        outside += [
+            _relative(here / name, root)
+            for name in (*folders, *files)
+            if _leads_out(here / name, root)
+        ]
+    if outside:
+        first = one_line(str(min(outside)))
+        raise DdimError(
+            f"{key}: expected images that lie in the folder itself; received "
+            f"{len(outside)} links that lead out of it, '{first}' first; "
+            "copy the images, or name the folder they are in"
+        )
+    return images
+
+
+def mixed(files: Iterable[Found]) -> list[Found]:
+    """Order files so that any first share of them holds that share of every class.
+
+    Inside a class the order is by digest of the path, which is as good as shuffled and
+    stays when other files come or go.
+    """
+    ranked = []
+    for members in _group(files, lambda file: file.label).values():
+        ordered = sorted((_digest(file.path), file) for file in members)
+        ranked += [
+            ((rank + 0.5) / len(ordered), digest, file)
+            for rank, (digest, file) in enumerate(ordered)
+        ]
+    return [file for _, _, file in sorted(ranked)]
+
+
+def _sort_out(paths: list[PurePosixPath]) -> list[Found]:
+    """Read split and class of each file from the folders above it."""
+    tops = {path.parts[0] if len(path.parts) > 1 else "" for path in paths}
+    if tops <= set(SPLITS):
+        return [Found(path, path.parts[0], _class(path.parts[1:])) for path in paths]
+    return [Found(path, ONE_SPLIT, _class(path.parts)) for path in paths]
+
+
+def _class(parts: tuple[str, ...]) -> str:
+    return parts[0] if len(parts) > 1 else LOOSE
+
+
+def _split(folder: Path, files: list[Found], classes: tuple[str, ...]) -> Split:
+    labels = {name: label for label, name in enumerate(classes)}
+    return Split(
+        size=len(files),
+        items=(
+            Item(
+                labels[file.label],
+                one_line(str(file.path)),
+                partial(_load, folder / file.path),
+            )
+            for file in files
+        ),
+    )
+
+
+def _load(path: Path) -> Image.Image:
+    try:
+        regular = path.is_file()
+    except OSError as error:
+        raise Unreadable(str(error.strerror)) from None
+    if not regular:  # A pipe would keep its reader waiting for ever.
+        raise Unreadable("no file, or a link to none")
+    return decode(path)
+
+
+def _group(
+    files: Iterable[Found], key: Callable[[Found], str]
+) -> dict[str, list[Found]]:
+    groups = defaultdict(list)
+    for file in files:
+        groups[key(file)].append(file)
+    return dict(groups)
+
+
+def _is_visible_image(name: str) -> bool:
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def _relative(path: Path, root: Path) -> PurePosixPath:
+    return PurePosixPath(path.relative_to(root).as_posix())
+
+
+def _leads_out(path: Path, root: Path) -> bool:
+    return os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(
+        root
+    )
+
+
+def _refuse(key: str, error: OSError) -> NoReturn:
+    raise DdimError(
+        f"{key}: expected folders that can be read; received "
+        f"'{one_line(str(error.filename))[-200:]}' ({error.strerror})"
+    ) from None
+
+
+def _in_utf8(name: str) -> str:
+    """A file name as text; bytes that are no UTF-8 are written out, as in \\xff."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _digest(path: PurePosixPath) -> str:
+    return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()

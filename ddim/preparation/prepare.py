@@ -1,0 +1,180 @@
+"""From a source to crops on disk: split, crop and resize, write."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ddim.data.crops import DATASET, PARTS
+from ddim.errors import DdimError, one_line
+from ddim.files import write_json
+from ddim.preparation.arrays import StreamedArray, filled_at_once
+from ddim.preparation.images import square
+from ddim.preparation.items import Item, Source, UnreadableImageError
+from ddim.preparation.parallel import ordered_map
+
+NAMES_SHOWN = 20
+LONGEST_REASON = 200
+MOST_THREADS = 16
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An item, the official split it comes from and the part it goes to."""
+
+    item: Item
+    split: str
+    part: str
+
+
+def prepare(
+    folder: Path,
+    source: Source,
+    *,
+    image_size: int,
+    channels: int,
+    train_fraction: float,
+    skip_unreadable: bool = False,
+    workers: int | None = None,
+) -> dict[str, Any]:
+    """Crop and resize all images of a source; returns what `crops.dataset` will read.
+
+    The first `train_fraction` of every official split goes to training, the rest to
+    validation; an unreadable image moves no other across that border. Images pass
+    through one by one, and the files appear only when all are done.
+    Raises `DdimError` if a part is empty or, unless `skip_unreadable`, if there are
+    unreadable images, naming them.
+    """
+    _check_parts(_sizes(source, train_fraction))
+    crop = partial(_crop, size=image_size, channels=channels)
+    placed = _place(source, train_fraction)
+    total = sum(split.size for split in source.splits.values())
+    with (
+        closing(ordered_map(crop, placed, workers or _threads())) as results,
+        filled_at_once(folder, DATASET) as here,
+    ):
+        row_shape = (image_size, image_size, channels)
+        with tqdm(results, source.name, total, unit="image", mininterval=1) as progress:
+            stored, digest, unreadable = _store(here, row_shape, progress)
+        if unreadable and not skip_unreadable:
+            raise DdimError(_complaint(unreadable))
+        metadata = {
+            "source": source.kind,
+            "name": source.name,
+            "image_size": image_size,
+            "channels": channels,
+            "train_fraction": train_fraction,
+            **_check_parts(stored),
+            "splits": {
+                split: {part: stored[split, part] for part in PARTS}
+                for split in source.splits
+            },
+            "classes": list(source.classes),
+            "skipped": len(unreadable),
+            "sha256": digest,
+        }
+        write_json(here / DATASET, metadata)
+    return metadata
+
+
+def _threads() -> int:
+    """One per processor, but not so many that their images fill the memory."""
+    return min(os.cpu_count() or 1, MOST_THREADS)
+
+
+def _place(source: Source, train_fraction: float) -> Iterator[Placed]:
+    for name, split in source.splits.items():
+        border = _border(split.size, train_fraction)
+        for position, item in enumerate(split.items):
+            yield Placed(item, name, PARTS[position >= border])
+
+
+def _border(size: int, train_fraction: float) -> int:
+    """How many images go to training: nearest whole number, as TFDS cuts a split."""
+    return round(size * train_fraction)
+
+
+def _sizes(source: Source, train_fraction: float) -> Mapping[tuple[str, str], int]:
+    borders = {
+        name: (_border(split.size, train_fraction), split.size)
+        for name, split in source.splits.items()
+    }
+    return {
+        (name, part): count
+        for name, (border, size) in borders.items()
+        for part, count in zip(PARTS, (border, size - border), strict=True)
+    }
+
+
+def _check_parts(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """Images per part. Raises `DdimError` if there are none in one of them."""
+    totals = dict.fromkeys(PARTS, 0)
+    for (_, part), count in counts.items():
+        totals[part] += count
+    if not all(totals.values()):
+        raise DdimError(
+            "data.train_fraction: expected images for training and for validation; "
+            f"received {totals['train']} and {totals['validation']} "
+            "(more images or another fraction will do)"
+        )
+    return totals
+
+
+def _crop(
+    placed: Placed, *, size: int, channels: int
+) -> tuple[Placed, np.ndarray | UnreadableImageError]:
+    try:
+        return placed, square(placed.item.load(), size, channels)
+    except UnreadableImageError as error:
+        return placed, error
+
+
+def _store(
+    folder: Path,
+    row_shape: tuple[int, ...],
+    results: Iterable[tuple[Placed, np.ndarray | UnreadableImageError]],
+) -> tuple[Counter[tuple[str, str]], str, list[str]]:
+    """Write crops as they come: counts by split and part, digest, complaints."""
+    stored: Counter[tuple[str, str]] = Counter()
+    unreadable = []
+    with ExitStack() as stack:
+        arrays = {
+            part: (
+                stack.enter_context(
+                    StreamedArray(folder / f"{part}.npy", row_shape, np.uint8)
+                ),
+                stack.enter_context(
+                    StreamedArray(folder / f"{part}_labels.npy", (), np.int32)
+                ),
+            )
+            for part in PARTS
+        }
+        for placed, result in results:
+            if isinstance(result, UnreadableImageError):
+                reason = one_line(str(result))[:LONGEST_REASON]
+                unreadable.append(f"{placed.item.name} ({reason})")
+                continue
+            images, labels = arrays[placed.part]
+            images.append(result)
+            labels.append(np.int32(placed.item.label))
+            stored[placed.split, placed.part] += 1
+    digests = [array.digest.digest() for part in PARTS for array in arrays[part]]
+    return stored, hashlib.sha256(b"".join(digests)).hexdigest(), unreadable
+
+
+def _complaint(unreadable: list[str]) -> str:
+    more = len(unreadable) - NAMES_SHOWN
+    return (
+        f"data.folder: expected images; received {len(unreadable)} unreadable files "
+        "(data.skip_unreadable: true leaves them out):\n  "
+        + "\n  ".join(unreadable[:NAMES_SHOWN])
+        + (f"\n  and {more} more" if more > 0 else "")
+    )

@@ -1,0 +1,1 @@
+"""The settings of `params.yaml`: sections, checks, messages and recipes."""

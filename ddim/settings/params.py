@@ -1,0 +1,162 @@
+"""The settings of `params.yaml`, validated before anything heavy is imported.
+
+`ddim.settings.sections` holds the keys, `ddim.settings.fields` the kinds of values,
+`ddim.settings.cross_checks` what does not go together.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from ddim.errors import DdimError, one_line
+from ddim.settings import cross_checks, messages
+from ddim.settings.fields import Section
+from ddim.settings.messages import short
+from ddim.settings.sections import (
+    DataParams,
+    DiffusionParams,
+    EvaluateParams,
+    KidParams,
+    NetworkParams,
+    Params,
+    RenderParams,
+    RuntimeParams,
+    SamplingParams,
+    TrackingParams,
+    TrainParams,
+)
+
+__all__ = [
+    "DataParams",
+    "DiffusionParams",
+    "EvaluateParams",
+    "KidParams",
+    "NetworkParams",
+    "Params",
+    "RenderParams",
+    "RuntimeParams",
+    "SamplingParams",
+    "SettingsError",
+    "TrackingParams",
+    "TrainParams",
+    "load",
+    "read_yaml",
+    "resolve",
+    "validate",
+    "validate_section",
+]
+
+
+class SettingsError(DdimError):
+    """A setting is wrong; the message names its key, what was expected and received."""
+
+
+S = TypeVar("S", bound=Section)
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and validate the settings.
+
+    Raises `SettingsError` with one line per wrong setting: key, expected, received.
+    """
+    params = validate(read_yaml(path))
+    _check_files(params)
+    return params
+
+
+def validate(settings: Mapping[str, Any]) -> Params:
+    """Settings as nested mappings to `Params`; files they name are not looked at."""
+    params = _validate(Params, settings)
+    lines = cross_checks.mistakes(params)
+    if lines:
+        raise _settings_error(lines)
+    return params
+
+
+def validate_section(kind: type[S], settings: Mapping[str, Any]) -> S:
+    """One section alone, as it is kept beside a trained model."""
+    return _validate(kind, settings)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping. Raises `SettingsError` if it does not."""
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{path}: expected a settings file; there is none"
+        ) from None
+    except UNREADABLE as error:
+        raise SettingsError(
+            f"{path}: expected readable YAML; received {_reason(error)}"
+        ) from None
+    if not isinstance(settings, dict):
+        raise SettingsError(f"{path}: expected sections; received {short(settings)}")
+    return settings
+
+
+UNREADABLE = (
+    OSError,
+    yaml.YAMLError,
+    *(ValueError, LookupError, AttributeError, ArithmeticError, RecursionError),
+)
+"""What PyYAML raises: the second line for scalars that are not what their tag or form
+says, such as the day 2020-13-45, and for brackets nested a thousand deep."""
+
+
+def _reason(error: BaseException) -> str:
+    mark = getattr(error, "problem_mark", None)
+    if isinstance(error, yaml.MarkedYAMLError) and mark and error.problem:
+        told = f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
+    else:
+        told = str(error) or type(error).__name__
+    return one_line(" ".join(told.split()))[:300]
+
+
+def resolve(path: str | Path) -> Path:
+    """A path of the settings; relative ones start at the project's folder.
+
+    DVC runs temporary and queued experiments in a copy that holds only tracked files,
+    and says in `DVC_ROOT` where the project is.
+    """
+    return Path(os.environ.get("DVC_ROOT", "."), os.path.expanduser(path))
+
+
+def _check_files(params: Params) -> None:
+    weights, folder = params.kid.weights, params.data.folder
+    if weights not in ("imagenet", "random"):
+        expected = "expected imagenet, random or the path of a weights file"
+        _check_path(f"kid.weights: {expected}", weights, Path.is_file)
+    if params.data.source == "folder":
+        expected = "expected a folder of images"
+        _check_path(f"data.folder: {expected}", folder, Path.is_dir)
+
+
+def _check_path(expected: str, path: str, is_right: Callable[[Path], bool]) -> None:
+    try:
+        reason = "" if is_right(resolve(path)) else "is not there"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    if reason:
+        raise SettingsError(f"{expected}; received {short(path)}, which {reason}")
+
+
+def _validate(kind: type[S], settings: Any) -> S:
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        raise _settings_error(messages.lines(error.errors(), kind)) from None
+
+
+def _settings_error(lines: Sequence[str]) -> SettingsError:
+    more = len(lines) - LINES_SHOWN
+    shown = [*lines[:LINES_SHOWN], *([f"and {more} more"] if more > 0 else [])]
+    return SettingsError("\n       ".join(shown))
+
+
+LINES_SHOWN = 20
+"""Mistakes told at once."""

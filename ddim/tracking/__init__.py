@@ -1,0 +1,5 @@
+"""MLflow as a sink: runs, data sets and models, and never a reason to stop."""
+
+from ddim.tracking.run import Run, attach, start
+
+__all__ = ["Run", "attach", "start"]

@@ -1,0 +1,35 @@
+"""`python -m ddim.tracking ui` and `python -m ddim.tracking send`."""
+
+import argparse
+
+from ddim.errors import one_plain_message
+from ddim.settings import params
+from ddim.tracking import backfill, store
+
+
+def main() -> None:
+    """Show the runs until Ctrl-C, or log what the workspace holds."""
+    parser = argparse.ArgumentParser(prog="python -m ddim.tracking")
+    commands = parser.add_subparsers(required=True)
+    ui = commands.add_parser("ui", help="show the runs in a browser")
+    ui.add_argument("--experiment", default="ddim", help="which one to link to")
+    ui.add_argument("--port", type=int, default=5000)
+    ui.set_defaults(run=_ui)
+    send = commands.add_parser(
+        "send", help="log the trained model in the workspace, with all of its figures"
+    )
+    send.set_defaults(run=_send)
+    options = parser.parse_args()
+    with one_plain_message():
+        options.run(options)
+
+
+def _ui(options: argparse.Namespace) -> None:
+    store.serve(options.experiment, options.port)
+
+
+def _send(options: argparse.Namespace) -> None:
+    print(backfill.send(params.load()))
+
+
+main()

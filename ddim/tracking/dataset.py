@@ -1,0 +1,41 @@
+"""The data set of a run, as MLflow shows it: name, digest and where it is from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ddim.errors import DdimError
+from ddim.files import read_json
+from ddim.tracking.provenance import Settings, data_name
+
+TAG = "data.sha256"
+DIGEST_LETTERS = 36
+"""At most, as MLflow has it."""
+
+
+def tag(checkpoint: str | Path) -> dict[str, str]:
+    """The tag for the images that weights were trained on; empty if it is not known."""
+    try:
+        told = read_json(Path(checkpoint).with_name("model.json"), made_by="train")
+    except DdimError:
+        return {}
+    known = isinstance(told, dict) and "data_digest" in told
+    return {TAG: told["data_digest"]} if known else {}
+
+
+def log(client: Any, run_id: str, settings: Settings, tags: Mapping[str, str]) -> None:
+    """Tell which data the run used, once; nothing if settings or digest are missing."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    if "data" not in settings or TAG not in tags:
+        return
+    data = settings["data"]
+    dataset = Dataset(
+        name=f"{data_name(data)} {data['image_size']}px",
+        digest=tags[TAG][:DIGEST_LETTERS],
+        source_type=data["source"],
+        source=json.dumps({"uri": data_name(data)}),
+    )
+    context = InputTag("mlflow.data.context", "training")
+    client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])

@@ -1,0 +1,207 @@
+"""Where MLflow keeps the runs and how to reach them; imports it only when called."""
+
+import os
+import socket
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ddim.errors import DdimError
+
+HOST = "127.0.0.1"
+LOCK_SECONDS = 120
+EPOCH_SECONDS = "epoch_seconds"
+"""A metric of every epoch, in MLflow alone: no output may depend on the clock."""
+MAX_METRICS = 1000
+"""In one call, as MLflow has it."""
+MAX_PARAMETERS = 100
+"""In one call, as MLflow has it."""
+
+SWITCHES = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""Unless the user sets them: no reports to its makers, seconds not minutes, quiet."""
+
+SERVER_SWITCHES = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "PYTHONWARNINGS": "ignore",
+}
+"""No helper processes for language model judges (eight of them), no chatter."""
+
+
+def uri() -> str:
+    """`MLFLOW_TRACKING_URI`, or the database in the project's folder."""
+    local = f"sqlite:///{(_root() / 'mlflow.db').as_posix()}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or local
+
+
+def address() -> str:
+    """`uri` as it may be shown: without a user's name and password."""
+    return uri().rpartition("@")[2]
+
+
+def connect(experiment: str) -> tuple[Any, str]:
+    """An `MlflowClient` and the experiment's identifier; makes what is not there yet.
+
+    One process at a time, since two migrations of a new database disturb each other.
+    Raises one of `errors()` if the store is of no use.
+    """
+    _set(SWITCHES)
+    from mlflow import MlflowClient
+
+    with lock():
+        _check_database()
+        client = MlflowClient(uri())
+        known = client.get_experiment_by_name(experiment)
+        if known:
+            return client, known.experiment_id
+        return client, client.create_experiment(experiment, _artifacts())
+
+
+def download(uri_of_model: str) -> Path:
+    """The folder with the checkpoint of a model in the store.
+
+    It is where `ddim.tracking.registry` puts it.
+    Raises `DdimError` if there is no such model or the store is of no use.
+    """
+    _set(SWITCHES)
+    try:
+        import mlflow
+
+        mlflow.set_tracking_uri(uri())
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=uri_of_model)
+    except errors() as error:
+        raise DdimError(
+            f"{uri_of_model}: expected a model in MLflow ({address()}); received "
+            f"{reason(error)}"
+        ) from None
+    return Path(folder) / "data" / "checkpoint"
+
+
+def training_seconds() -> dict[str, float]:
+    """How long each DVC experiment trained, by its name; empty without a usable store.
+
+    The sum over epochs, so that a training that was stopped does not count the pause.
+    """
+    database = uri().removeprefix("sqlite:///")
+    if uri().startswith("sqlite") and not Path(database).is_file():
+        return {}
+    _set(SWITCHES)
+    try:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(uri())
+        ids = [each.experiment_id for each in client.search_experiments()]
+        query = "tags.dvc.experiment != ''"
+        found = client.search_runs(ids, query, order_by=["attributes.start_time ASC"])
+        return {
+            run.data.tags["dvc.experiment"]: sum(
+                point.value
+                for point in client.get_metric_history(run.info.run_id, EPOCH_SECONDS)
+            )
+            for run in found
+            if EPOCH_SECONDS in run.data.metrics
+        }
+    except errors():
+        return {}
+
+
+def lock() -> FileLock:
+    """Keeps other processes of the project from looking and creating meanwhile."""
+    return FileLock(_root() / "mlflow.db.lock", timeout=LOCK_SECONDS)
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What MLflow raises for a store that is missing, locked, full or out of reach.
+
+    Also what comes of an installation without MLflow or a database's driver.
+    """
+    try:
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+    except ImportError:
+        return OSError, ImportError
+    return OSError, ImportError, MlflowException, SQLAlchemyError
+
+
+def reason(error: Exception) -> str:
+    """An error of the store on one line, without the database statement."""
+    message, _, _ = str(error).partition("[SQL: ")
+    return textwrap.shorten(f"{type(error).__name__}: {message}", 300)
+
+
+def serve(experiment: str, port: int) -> None:
+    """Turn this process into MLflow's web server, reachable from this machine alone.
+
+    Raises `DdimError` if the port is taken or there is no database to show.
+    """
+    _check_port(port)
+    _set(SERVER_SWITCHES)
+    experiment_id = _experiment_to_show(experiment)
+    page = f"experiments/{experiment_id}/runs?workflowType=machine_learning"
+    print(f"the runs: http://{HOST}:{port}/#/{page}&compareRunsMode=CHART", flush=True)
+    address = ["--host", HOST, "--port", str(port), "--workers", "1"]
+    store = ["--backend-store-uri", uri(), "--artifacts-destination", str(_artifacts())]
+    command = ["-m", "mlflow", "ui", *address, *store]
+    command += ["--uvicorn-opts", "--log-level=warning"]
+    os.execv(sys.executable, [sys.executable, *command])
+
+
+def _set(switches: dict[str, str]) -> None:
+    for name, value in switches.items():
+        os.environ.setdefault(name, value)
+
+
+def _check_database() -> None:
+    """Fail at once where MLflow would go on trying to connect for two minutes."""
+    import sqlalchemy
+
+    if _is_database():
+        engine = sqlalchemy.create_engine(uri(), poolclass=sqlalchemy.NullPool)
+        engine.connect().close()
+
+
+def _is_database() -> bool:
+    return uri().startswith(("sqlite", "postgresql", "mysql", "mssql"))
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise DdimError(f"--port: expected a free one; received {port}") from None
+
+
+def _experiment_to_show(experiment: str) -> str:
+    if not _is_database():
+        raise DdimError(
+            f"MLFLOW_TRACKING_URI: expected a database to show; received {address()}, "
+            "which has a page of its own"
+        )
+    try:
+        return connect(experiment)[1]
+    except errors() as error:
+        raise DdimError(
+            f"{address()}: expected a usable database; received {reason(error)}"
+        ) from None
+
+
+def _artifacts() -> str | None:
+    """Where files beside a database go; any other store knows that itself."""
+    return (_root() / "mlartifacts").as_uri() if _is_database() else None
+
+
+def _root() -> Path:
+    """The project's folder, also in the copies in which DVC runs experiments."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve()

@@ -1,0 +1,1 @@
+"""Keras's `fit` and what is around it."""

@@ -1,0 +1,221 @@
+"""The command `ddim`, on a model with drawn weights and on folders of images."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddim import load
+from ddim.commands import cli
+from ddim.errors import DdimError
+from ddim.metrics import inception
+from ddim.metrics.kid import kid
+from ddim.preparation.folder import find_images
+from tests.conftest import ROOT, save_model, tiny_description
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """A folder with a checkpoint `plain` and a class-conditional one, `classes`."""
+    folder = tmp_path_factory.mktemp("models")
+    save_model(folder / "plain", tiny_description())
+    save_model(folder / "classes", tiny_description(class_conditional=True))
+    return folder
+
+
+@pytest.fixture
+def ddim(models, tmp_path, monkeypatch, capsys):
+    """Run a command in an empty folder; returns what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        options = cli.parser().parse_args([str(part) for part in arguments])
+        if "model" in options and ":" not in options.model:
+            options.model = str(models / options.model)
+        options.run(options)
+        return capsys.readouterr().out
+
+    return run
+
+
+def frames(path):
+    with Image.open(path) as image:
+        return image.n_frames, image.size
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def flower_files(folder, count, seed=0):
+    folder.mkdir()
+    dice = np.random.default_rng(seed)
+    for number in range(count):
+        values = dice.integers(0, 255, (SIZE, SIZE + 4, 3)).astype(np.uint8)
+        Image.fromarray(values).save(folder / f"{number}.png")
+    return folder
+
+
+def test_sample_draws_the_images_of_the_api_in_a_grid(ddim, models):
+    told = ddim(
+        *("sample", "--model", "plain", "--rows", 2, "--columns", 3, "--steps", 2),
+        *("--seed", 4, "--scale", 1, "--option", "eta=0.5", "--folder", "each"),
+    )
+    assert told == "6 samples: samples.png\neach by itself: each\n"
+    expected = load(models / "plain").sample(6, steps=2, seed=4, options={"eta": 0.5})
+    cells = np.round(expected * 255).astype(np.uint8)
+    grid = cells.reshape(2, 3, SIZE, SIZE, 3).swapaxes(1, 2).reshape(32, 48, 3)
+    np.testing.assert_array_equal(pixels("samples.png"), grid)
+    for number, cell in enumerate(cells):
+        np.testing.assert_array_equal(pixels(f"each/{number:06d}.png"), cell)
+
+
+def test_sample_draws_a_row_per_class(ddim):
+    small = ("--rows", 2, "--columns", 2, "--steps", 1, "--scale", 1)
+    ddim("sample", "--model", "classes", *small)
+    ddim("sample", "--model", "classes", *small, "--class", "tulip", "--out", "t.png")
+    both, tulips = pixels("samples.png"), pixels("t.png")
+    assert both.shape[1] > 2 * SIZE  # names stand left of the rows
+    np.testing.assert_array_equal(both[SIZE:, -2 * SIZE :], tulips[SIZE:, -2 * SIZE :])
+    assert (both[:SIZE] != tulips[:SIZE]).any()
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("steps", 3), ("deterministic", 3), ("stochastic", 3), ("interpolation", 4)],
+)
+def test_animate_writes_a_gif(ddim, kind, count):
+    small = ("--rows", 1, "--columns", 2, "--steps", 3, "--frames", 4)
+    told = ddim("animate", kind, "--model", "classes", *small, "--class", "rose")
+    assert told == f"{count} frames: {kind}.gif\n"
+    assert frames(f"{kind}.gif")[0] == count
+
+
+def test_noise_that_invert_finds_draws_the_image_again(ddim, tmp_path):
+    [image] = flower_files(tmp_path / "images", 1).glob("*.png")
+    way = ("--model", "plain", "--steps", 30, "--scale", 1)
+    told = ddim("invert", image, *way, "--noise", "noise.npy", "--iterations", 5)
+    error = float(told.split("error of ")[1].split()[0])
+    assert error < 0.02
+    sheet = pixels("inverted.png")[-SIZE:]
+    assert sheet.shape == (SIZE, 3 * SIZE, 3)
+    ddim("sample", *way, "--noise", "noise.npy", "--rows", 1, "--columns", 1)
+    again = pixels("samples.png").astype(int)
+    assert np.abs(again - sheet[:, -SIZE:]).max() <= 1
+    assert np.abs(again - sheet[:, :SIZE]).mean() < 0.03 * 255
+
+
+def test_interpolate_goes_from_image_to_image(ddim, tmp_path):
+    images = sorted(flower_files(tmp_path / "images", 2).glob("*.png"))
+    way = ("--model", "plain", "--steps", 30, "--scale", 1, "--frames", 4)
+    ddim("interpolate", *images, *way)
+    strip = pixels("interpolated.png").reshape(SIZE, 4, SIZE, 3).swapaxes(0, 1)
+    ends = [pixels(path)[:, 2:-2].astype(int) for path in images]
+    for cell, end in zip(strip[[0, -1]], ends, strict=True):
+        assert np.abs(cell - end).mean() < 0.05 * 255
+    ddim("interpolate", *images, *way, "--out", "there-and-back.gif")
+    assert frames("there-and-back.gif") == (6, (SIZE, SIZE))
+
+
+def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
+    """More images than a batch, in subfolders, larger than they are compared at."""
+    real = flower_files(tmp_path / "real", 70)
+    generated = flower_files(tmp_path / "generated", 66, seed=1)
+    (real / "more").mkdir()
+    (real / "0.png").rename(real / "more" / "a.png")
+    asked = ("--weights", "random", "--layer", "mixed0", "--image-size", 8)
+    told = json.loads(ddim("evaluate", real, generated, *asked, "--json"))
+    assert told["conditions"]["real_images"] == 70
+    assert told["conditions"]["generated_images"] == 66
+    encode = inception.encoder(inception.build("random", "mixed0", 75, 3), 8)
+    features = [
+        encode(
+            np.stack(
+                [
+                    np.asarray(
+                        Image.open(folder / path)
+                        .crop((2, 0, SIZE + 2, SIZE))
+                        .resize((8, 8), Image.Resampling.BILINEAR)
+                    )
+                    for path in find_images(folder)
+                ]
+            )
+        )
+        for folder in (real, generated)
+    ]
+    assert told["kid"] == pytest.approx(kid(*features), abs=1e-4)
+    assert told["conditions"]["subset_size"] == 33
+    assert told["kid_subsets_std"] > 0
+    assert "KID " in ddim("evaluate", real, real, *asked, "--subset-size", 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sample", "--model", "none"], r"model\.json: not there"),
+        (["sample", "--model", "plain", "--class", "x"], "classes: expected none"),
+        (["sample", "--model", "classes", "--class", "x"], "expected some of rose"),
+        (["sample", "--model", "plain", "--rows", "0"], "rows: expected 1 or more"),
+        (["sample", "--model", "plain", "--steps", "0"], "diffusion_steps: expected 1"),
+        (["sample", "--model", "plain", "--scale", "-1"], "scale: expected 1 or more"),
+        (["sample", "--model", "plain", "--noise", "x.npy"], "wrote; received x.npy"),
+        (["sample", "--model", "plain", "--option", "eta=x"], "eta: expected float"),
+        (
+            ["animate", "steps", "--model", "plain", "--steps", "0"],
+            "expected 1 or more",
+        ),
+        (["invert", "none.png", "--model", "plain"], r"none\.png: expected an image"),
+        (
+            ["interpolate", "a", "b", "--model", "plain", "--frames", "1"],
+            "--frames: expected 2 or more; received 1",
+        ),
+        (["evaluate", "none", "none"], "REAL_FOLDER: expected a folder"),
+        (["evaluate", ".", ".", "--layer", "x"], "layer: expected pooled or"),
+        (["evaluate", ".", "."], "REAL_FOLDER: expected a folder with 2 images"),
+        (["export", "here", "--model", "none"], r"model\.json: not there"),
+        (["sample", "--model", "dvc:x"], "dvc:x: expected an experiment, .*; received"),
+        (["compare"], "compare: expected a repository of DVC; received"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(ddim, arguments, message):
+    with pytest.raises(DdimError, match=message):
+        ddim(*arguments)
+
+
+def test_an_unreadable_image_is_named(ddim, tmp_path):
+    real = flower_files(tmp_path / "real", 3)
+    (real / "1.png").write_bytes(b"no image")
+    asked = ("--weights", "random", "--layer", "mixed0")
+    with pytest.raises(DdimError, match=r"1\.png: expected an image; received"):
+        ddim("evaluate", real, real, *asked)
+
+
+def test_a_mistake_ends_with_one_line_and_code_1(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ddim", "sample", "--model", tmp_path / "none"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_every_command_has_its_own_help(capsys):
+    for command in ("sample", "animate", "invert", "interpolate", "evaluate"):
+        with pytest.raises(SystemExit) as done:
+            cli.parser().parse_args([command, "--help"])
+        assert done.value.code == 0
+        assert f"usage: ddim {command}" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as done:
+        cli.parser().parse_args(["sample", "--steps", "x"])
+    assert done.value.code == 2

@@ -1,0 +1,77 @@
+"""The table of experiments, from what `dvc exp show --json` gives."""
+
+import numpy as np
+import pytest
+
+from ddim.commands import compare
+from ddim.errors import DdimError
+
+
+def revision(
+    name, val_kid, loss="mae", encoder="imagenet", precision="float32", **settings
+):
+    metrics = {
+        "metrics/train.json": {"data": {"best_val_kid": val_kid}},
+        "metrics/kid.json": {
+            "data": {"kid_5_steps": 2 * val_kid, "conditions": {"weights": encoder}}
+        },
+    }
+    told = {"train": {"loss": loss, **settings}, "render": {"rows": len(name)}}
+    told["runtime"] = {"precision": precision}
+    data = {"metrics": metrics, "params": {"params.yaml": {"data": told}}}
+    return {"rev": "0123456789", "name": name, "data": data}
+
+
+UNTRAINED = {"rev": "0123456789", "name": "main", "data": {"metrics": {}}}
+BROKEN = {"rev": "0123456789", "name": "broken", "error": {"msg": "no params.yaml"}}
+
+
+@pytest.fixture(autouse=True)
+def times(monkeypatch):
+    seconds = {"mse": 90.0}
+    monkeypatch.setattr(compare.mlflow_store, "training_seconds", lambda: seconds)
+
+
+def test_a_row_tells_what_differs_and_the_figures():
+    rows = [revision(name, 0.5) for name in ("a", "b")]
+    told = compare.table([UNTRAINED, BROKEN, *rows, revision("mse", 0.25, "mse")])
+    by_name = told.set_index("experiment")
+    assert list(by_name.index) == ["b", "mse"]  # a and b are one
+    assert by_name["settings that differ"]["mse"] == "train.loss=mse"
+    assert by_name["best val_kid"]["mse"] == 0.25
+    assert by_name["KID 5 steps"]["mse"] == 0.5
+    assert np.isnan(by_name["KID 20 steps"]["mse"])
+    assert by_name["minutes"]["mse"] == 1.5
+    assert np.isnan(by_name["minutes"]["b"])
+
+
+def test_the_precision_of_a_training_is_told():
+    rows = [revision("a", 0.5), revision("b", 0.4, precision="mixed_bfloat16")]
+    told = compare.table(rows)["settings that differ"].tolist()
+    assert told == ["runtime.precision=float32", "runtime.precision=mixed_bfloat16"]
+
+
+def test_only_what_most_rows_share_goes_unsaid():
+    mae, mse = {"train.loss": "mae"}, {"train.loss": "mse"}
+    assert compare.differences([mae, mae, mse]) == ["", "", "train.loss=mse"]
+    assert compare.differences([mae, mse]) == ["train.loss=mae", "train.loss=mse"]
+    extra = mae | {"train.new": "1"}
+    assert compare.differences([mae, mae, extra]) == ["", "", "train.new=1"]
+
+
+def test_figures_under_other_conditions_have_another_letter():
+    rows = [
+        revision("a", 0.5),
+        revision("b", 0.4),
+        revision("c", 1.0, encoder="random"),
+    ]
+    assert compare.table(rows)["KID under"].tolist() == ["A", "A", "B"]
+
+
+def test_those_asked_for_are_shown_alone():
+    rows = [revision("a", 0.5), revision("b", 0.4)]
+    assert compare.table(rows, ["b"])["experiment"].tolist() == ["b"]
+    with pytest.raises(DdimError, match="trained: a, b; received c"):
+        compare.table(rows, ["b", "c"])
+    with pytest.raises(DdimError, match="there are none yet; received none"):
+        compare.table([UNTRAINED])

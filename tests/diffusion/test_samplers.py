@@ -1,0 +1,157 @@
+import numpy as np
+import pytest
+from keras import ops
+
+from ddim.diffusion.samplers import SAMPLERS, clip_images, evaluations
+from ddim.errors import DdimError
+from tests.support import gaussian
+from tests.support.gaussian import draws, sample, schedule
+
+
+def test_multistep_of_order_one_is_ddim():
+    initial_noise = gaussian.noise(8, seed=2)
+    np.testing.assert_allclose(
+        sample("multistep", initial_noise, schedule("cosine"), 6, order=1),
+        sample("ddim", initial_noise, schedule("cosine"), 6),
+        rtol=1e-12,
+    )
+
+
+def test_ddpm_is_ddim_with_eta_one():
+    initial_noise = gaussian.noise(64, seed=6)
+    for family in ("cosine", "linear_beta"):
+        rates = schedule(family)
+        ddpm = sample("ddpm", initial_noise, rates, 12)
+        ddim = sample("ddim", initial_noise, rates, 12, draw_noise=draws, eta=1.0)
+        np.testing.assert_allclose(ddpm, ddim, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("family", ["cosine", "linear_beta", "cosine_beta"])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_callbacks_evaluations_and_finite_images(name, family, steps):
+    calls, seen = [], []
+
+    def denoise(noisy_images, signal_rate, noise_rate):
+        assert type(signal_rate) is type(noise_rate) is float
+        assert signal_rate > 0
+        assert noise_rate > 0
+        calls.append(noise_rate)
+        return gaussian.denoise(noisy_images, signal_rate, noise_rate)
+
+    initial_noise = gaussian.noise(64, seed=8)
+    kept = initial_noise.copy()
+    result = sample(
+        name,
+        initial_noise,
+        schedule(family),
+        steps,
+        denoise=denoise,
+        callback=lambda step, *arrays: seen.append((step, *arrays)),
+    )
+    np.testing.assert_array_equal(initial_noise, kept)
+    assert result.shape == initial_noise.shape
+    assert np.isfinite(result).all()
+    assert len(calls) == evaluations(name, steps)
+    assert [step for step, *_ in seen] == list(range(steps))
+    for _, noisy_images, pred_images, pred_noises in seen:
+        assert noisy_images.shape == pred_images.shape == pred_noises.shape
+    np.testing.assert_array_equal(seen[0][1], initial_noise)
+
+
+@pytest.mark.parametrize(("name", "options"), [("ddim", {"eta": 1.0}), ("ddpm", {})])
+@pytest.mark.parametrize("min_signal_rate", [0.02, 1e-9])
+def test_noise_is_drawn_between_the_steps(name, options, min_signal_rate):
+    asked = []
+
+    def draw_noise(step):
+        asked.append(step)
+        return draws(step)
+
+    rates = schedule("cosine", min_signal_rate=min_signal_rate)
+    initial_noise = gaussian.noise(64, seed=0)
+    result = sample(name, initial_noise, rates, 4, draw_noise=draw_noise, **options)
+    assert asked == [0, 1, 2]
+    assert np.isfinite(result).all()
+
+
+def test_heun_leaves_out_the_evaluation_without_noise():
+    levels = []
+
+    def denoise(noisy_images, signal_rate, noise_rate):
+        levels.append(noise_rate)
+        return gaussian.denoise(noisy_images, signal_rate, noise_rate)
+
+    sample(
+        "rk2",
+        gaussian.noise(4, seed=0),
+        schedule("linear_beta"),
+        5,
+        denoise=denoise,
+        alpha=1.0,
+    )
+    assert len(levels) == 9
+    assert min(levels) > 0
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_tensors_stay_tensors_and_agree_with_float64(name):
+    initial_noise = gaussian.noise(64, seed=9)
+
+    def denoise(noisy_images, signal_rate, noise_rate):
+        arrays = gaussian.denoise(
+            ops.convert_to_numpy(noisy_images), signal_rate, noise_rate
+        )
+        return tuple(ops.convert_to_tensor(a.astype("float32")) for a in arrays)
+
+    options = {"draw_noise": lambda step: ops.convert_to_tensor(draws(step), "float32")}
+    result = sample(
+        name,
+        ops.convert_to_tensor(initial_noise, "float32"),
+        schedule("cosine"),
+        10,
+        denoise=clip_images(denoise, -9.0, 9.0),
+        **(options if name == "ddpm" else {}),
+    )
+    assert ops.is_tensor(result)
+    expected = sample(name, initial_noise, schedule("cosine"), 10)
+    np.testing.assert_allclose(ops.convert_to_numpy(result), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("convert", [np.asarray, ops.convert_to_tensor])
+def test_clipped_images_stay_in_their_channels_range_and_explain_the_noisy_ones(
+    convert,
+):
+    low, high = np.float32([-0.5, -1.5, 0.0]), np.float32([0.5, 0.5, 0.2])
+    noisy_images = gaussian.noise(100, seed=10).astype("float32")
+
+    def denoise(noisy_images, signal_rate, noise_rate):
+        images, noises = gaussian.denoise(
+            np.asarray(noisy_images), signal_rate, noise_rate
+        )
+        return convert(images), convert(noises)
+
+    parts = clip_images(denoise, low, high)(noisy_images, 0.6, 0.8)
+    pred_images, pred_noises = map(ops.convert_to_numpy, parts)
+    expected = np.clip(gaussian.denoise(noisy_images, 0.6, 0.8)[0], low, high)
+    np.testing.assert_allclose(pred_images, expected, atol=1e-6)
+    np.testing.assert_allclose(
+        0.6 * pred_images + 0.8 * pred_noises, noisy_images, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("ddim", {"eta": 1.1}, "eta: expected .* received 1.1"),
+        ("ddim", {"eta": -0.1}, "eta: expected .* received -0.1"),
+        ("ddim", {"eta": 0.5}, "draw_noise: expected a function"),
+        ("rk2", {"alpha": 0.0}, "alpha: expected .* received 0.0"),
+        ("rk2", {"alpha": 1.5}, "alpha: expected .* received 1.5"),
+        ("multistep", {"order": 0}, "order: expected .* received 0"),
+        ("multistep", {"order": 6}, "order: expected .* received 6"),
+    ],
+)
+def test_impossible_options_are_refused(name, options, message):
+    with pytest.raises(DdimError, match=message):
+        sample(name, gaussian.noise(2, seed=0), schedule("cosine"), 3, **options)

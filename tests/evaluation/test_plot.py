@@ -1,0 +1,63 @@
+"""The picture of KID follows its table."""
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ddim.evaluation import plot
+
+
+def table(samplers):
+    return pd.DataFrame(
+        [
+            {
+                "sampler": sampler,
+                "guidance_scale": 1.0,
+                "steps": steps,
+                "evaluations": steps * order,
+                "kid": 1 / steps + order,
+                "kid_subsets_std": 0.01,
+            }
+            for order, sampler in enumerate(samplers, start=1)
+            for steps in (1, 2, 5, 10)
+        ]
+    )
+
+
+def colours(path):
+    """Saturated colours that cover more than a few pixels: one per line."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
+    vivid = pixels[np.ptp(pixels, axis=1) > 120]
+    found, counts = np.unique(vivid, axis=0, return_counts=True)
+    return {tuple(colour) for colour in found[counts > 100].tolist()}
+
+
+def test_every_sampler_has_a_line_of_its_own(tmp_path):
+    plot.write(tmp_path / "one.png", table(["ddim"]))
+    plot.write(tmp_path / "two.png", table(["ddim", "rk2"]))
+    assert len(colours(tmp_path / "one.png")) == 1
+    assert len(colours(tmp_path / "two.png")) == 2
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path):
+    for name in ("a.png", "b.png"):
+        plot.write(tmp_path / name, table(["ddim"]))
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def height_of_the_line(path):
+    """Where it ends in the left panel, as a share of the picture's height."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    height, width, _ = pixels.shape
+    rows, _ = np.nonzero(np.ptp(pixels[:, width // 4 : width // 2], axis=2) > 120)
+    return 1 - rows.mean() / height
+
+
+def test_a_figure_far_off_does_not_press_the_others_flat(tmp_path):
+    """One sampling step with random features: thousands of times the rest."""
+    figures = table(["ddim"])
+    figures.loc[0, "kid"] = 2000.0
+    plot.write(tmp_path / "far.png", figures)
+    assert height_of_the_line(tmp_path / "far.png") > 0.2

@@ -1,1 +1,0 @@
-"""Damaged and hostile input of every kind: it is refused in words, nothing else."""

@@ -1,0 +1,292 @@
+"""Every building block against plain numpy."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from ddim.networks import blocks, convolutions
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    shape = (3, 4, 6, 16)
+    return np.random.default_rng(0).normal(1.0, 2.0, shape).astype("float32")
+
+
+def apply(function, images, *, training=False):
+    """The result of symbolic layers on an array, and the model made of them."""
+    inputs = keras.Input(images.shape[1:])
+    model = keras.Model(inputs, function(inputs))
+    return keras.ops.convert_to_numpy(model(images, training=training)), model
+
+
+def perturb(model, scale=0.3):
+    """Replace zeros and symmetries by small random weights."""
+    generator = np.random.default_rng(1)
+    for weight in model.trainable_weights:
+        weight.assign(weight + generator.normal(0.0, scale, weight.shape))
+
+
+def embed(variances, noise_input="variance", dims=32, **settings):
+    layer = blocks.SinusoidalEmbedding(dims, 1.0, 1000.0, noise_input, **settings)
+    return keras.ops.convert_to_numpy(layer(np.asarray(variances, "float32")))
+
+
+def test_embedding_is_sines_then_cosines_of_logarithmic_frequencies():
+    variances = np.linspace(0.0, 1.0, 11, dtype="float32").reshape(11, 1, 1, 1)
+    frequencies = [1000.0 ** (k / 15) for k in range(16)]
+    phases = 2 * np.pi * np.asarray(frequencies) * variances.astype("float64")
+    expected = np.concatenate([np.sin(phases), np.cos(phases)], axis=-1)
+    received = embed(variances)
+    assert received.shape == (11, 1, 1, 32)
+    np.testing.assert_allclose(received, expected, atol=2e-3)
+
+
+def test_embedding_is_float32_in_every_precision():
+    variances = np.random.default_rng(0).uniform(size=(8, 1, 1, 1))
+    low = embed(variances, dtype="mixed_bfloat16")
+    np.testing.assert_array_equal(low, embed(variances))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("variance", lambda v: v),
+        ("rate", np.sqrt),
+        ("signal_rate", lambda v: np.sqrt(1 - v)),
+        ("log_snr", lambda v: 0.5 + np.log((1 - v) / v) / (2 * math.log(1e6 - 1))),
+    ],
+)
+def test_noise_inputs_are_their_closed_forms(name, expected):
+    variances = np.linspace(0.01, 0.99, 99)
+    received = blocks.NOISE_INPUTS[name](keras.ops.convert_to_tensor(variances))
+    np.testing.assert_allclose(received, expected(variances), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", blocks.NOISE_INPUTS)
+def test_noise_inputs_stay_in_the_unit_interval(name):
+    ends = np.asarray([0.0, 1e-9, 0.5, 1.0], "float32")
+    received = keras.ops.convert_to_numpy(blocks.NOISE_INPUTS[name](ends))
+    assert ((received >= -1e-6) & (received <= 1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("name", blocks.NOISE_INPUTS)
+def test_embedding_of_a_variance_that_rounding_carried_past_1_is_finite(name):
+    assert np.isfinite(embed([[1.0 + 1e-6], [-1e-6]], name)).all()
+
+
+def normalize(images, axes, epsilon=1e-3):
+    mean = images.mean(axes, keepdims=True)
+    return (images - mean) / np.sqrt(images.var(axes, keepdims=True) + epsilon)
+
+
+def in_groups(images):
+    grouped = images.reshape(*images.shape[:3], 8, -1)
+    return normalize(grouped, (1, 2, 4)).reshape(images.shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("batch", lambda x: normalize(x, (0, 1, 2))),
+        ("group", in_groups),
+        ("layer", lambda x: normalize(x, 3)),
+        ("none", lambda x: x),
+    ],
+)
+def test_normalizations_are_their_formulas(images, name, expected):
+    layer = blocks.NORMALIZATIONS[name](name="normalization")
+    received, model = apply(layer, images, training=True)
+    np.testing.assert_allclose(received, expected(images), atol=1e-4)
+    assert model.trainable_weights == []
+
+
+def test_batch_statistics_move_as_in_the_reference(images):
+    layer = blocks.NORMALIZATIONS["batch"](name="normalization")
+    apply(layer, images, training=True)
+    mean = keras.ops.convert_to_numpy(layer.moving_mean.value)
+    np.testing.assert_allclose(mean, 0.01 * images.mean((0, 1, 2)), atol=1e-5)
+    assert (layer.momentum, layer.epsilon) == (0.99, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("swish", lambda x: x / (1 + np.exp(-x))),
+        ("gelu", lambda x: x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2),
+        ("relu", lambda x: np.maximum(x, 0)),
+    ],
+)
+def test_activations_are_their_formulas(images, name, expected):
+    received = keras.ops.convert_to_numpy(blocks.ACTIVATIONS[name](images))
+    np.testing.assert_allclose(received, expected(images), atol=1e-5)
+
+
+def double(images, axis):
+    """Bilinear doubling along one axis: each new pixel is 3/4 of one and 1/4 of one."""
+    before = np.concatenate([images.take([0], axis), images], axis)
+    after = np.concatenate([images, images.take([-1], axis)], axis)
+    length = images.shape[axis]
+    left = 0.75 * images + 0.25 * before.take(range(length), axis)
+    right = 0.75 * images + 0.25 * after.take(range(1, length + 1), axis)
+    shape = [*images.shape]
+    shape[axis] *= 2
+    return np.stack([left, right], axis + 1).reshape(shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nearest", lambda x: x.repeat(2, axis=1).repeat(2, axis=2)),
+        ("bilinear", lambda x: double(double(x, 1), 2)),
+    ],
+)
+def test_upsamplings_are_their_formulas(images, name, expected):
+    received, _ = apply(blocks.UPSAMPLINGS[name](16, "up"), images)
+    np.testing.assert_allclose(received, expected(images), atol=1e-5)
+
+
+def test_transposed_convolution_covers_every_inner_pixel_equally(images):
+    layer = blocks.UPSAMPLINGS["transposed"](16, "up")
+    apply(layer, images)
+    layer.kernel.assign(np.ones(layer.kernel.shape))
+    received = keras.ops.convert_to_numpy(layer(np.ones_like(images)))
+    assert received.shape == (3, 8, 12, 16)
+    np.testing.assert_allclose(received[:, 1:-1, 1:-1], 4 * 16, rtol=1e-6)
+
+
+def attention(x, **options):
+    return blocks.attention_block(x, 2, name="a", normalization="none", **options)
+
+
+def softmax(scores):
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def test_attention_is_its_formula(images):
+    _, model = apply(attention, images)
+    perturb(model)
+    x = images.reshape(3, 24, 16)
+
+    def project(tokens, part):
+        kernel, bias = model.get_layer(f"a_{part}").get_weights()
+        return tokens @ kernel[0, 0] + bias
+
+    query, key, value = (project(x, part) for part in ("query", "key", "value"))
+    heads = [np.s_[..., :8], np.s_[..., 8:]]
+    mixed = [
+        softmax(query[h] @ key[h].swapaxes(1, 2) / math.sqrt(8)) @ value[h]
+        for h in heads
+    ]
+    expected = x + project(np.concatenate(mixed, axis=-1), "output")
+    received = keras.ops.convert_to_numpy(model(images)).reshape(x.shape)
+    np.testing.assert_allclose(received, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("options", [{}, {"residual": False}, {"residual_scale": 0.5}])
+def test_attention_commutes_with_permutations_of_the_pixels(images, options):
+    def permute(x):
+        return x.reshape(3, 24, 16)[:, order].reshape(x.shape)
+
+    order = np.random.default_rng(2).permutation(24)
+    straight, model = apply(lambda x: attention(x, **options), images)
+    permuted = keras.ops.convert_to_numpy(model(permute(images)))
+    np.testing.assert_allclose(permuted, permute(straight), atol=1e-4)
+    assert not np.allclose(permuted, straight, atol=1e-2)
+
+
+def block(x, width=16, **options):
+    settings = {"normalization": "batch", "activation": "swish", **options}
+    return blocks.residual_block(x, width, name="b", **settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 1.0), ({"residual_scale": 0.5}, 0.5), ({"residual": False}, 0.0)],
+)
+def test_block_whose_last_convolution_is_zero_is_its_shortcut(
+    images, options, expected
+):
+    _, model = apply(lambda x: block(x, **options), images)
+    last = model.get_layer("b_conv_2")
+    last.kernel.assign(np.zeros(last.kernel.shape))
+    received = keras.ops.convert_to_numpy(model(images))
+    np.testing.assert_allclose(received, expected * images, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("width", "convolved"), [(16, False), (24, True)])
+def test_block_convolves_its_shortcut_where_the_width_changes(images, width, convolved):
+    _, model = apply(lambda x: block(x, width), images)
+    assert ("b_shortcut" in [layer.name for layer in model.layers]) is convolved
+
+
+def test_embedding_of_a_block_acts_as_a_bias_of_its_first_convolution(images):
+    level = np.random.default_rng(3).normal(size=(3, 1, 1, 5)).astype("float32")
+    inputs = [keras.Input(images.shape[1:]), keras.Input((1, 1, 5))]
+    model = keras.Model(inputs, block(inputs[0], embedding=inputs[1]))
+    received = keras.ops.convert_to_numpy(model([images, level]))
+    bias = keras.ops.convert_to_numpy(model.get_layer("b_embedding")(level))
+    for index in range(3):
+        model.get_layer("b_conv_1").bias.assign(bias[index, 0, 0])
+        plain = model([images, np.zeros_like(level)])
+        np.testing.assert_allclose(received[index], plain[index], atol=1e-5)
+
+
+def test_initial_weights_have_glorot_limits_and_follow_the_global_seed():
+    def draw():
+        keras.utils.set_random_seed(7)
+        pair = [convolutions.PortableGlorotUniform() for _ in range(2)]
+        return [keras.ops.convert_to_numpy(one((3, 3, 64, 32))) for one in pair]
+
+    first, second = draw()
+    limit = math.sqrt(6 / (9 * (64 + 32)))
+    assert np.abs(first).max() == pytest.approx(limit, rel=1e-3)
+    assert first.std() == pytest.approx(limit / math.sqrt(3), rel=0.02)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, draw()[0])
+
+
+def test_limits_of_a_kernel_in_parts_are_those_of_the_whole():
+    keras.utils.set_random_seed(7)
+    whole = convolutions.PortableGlorotUniform()((3, 3, 64, 32))
+    keras.utils.set_random_seed(7)
+    part = convolutions.PortableGlorotUniform(channels_beside=48)((3, 3, 16, 32))
+    limits = [np.abs(keras.ops.convert_to_numpy(one)).max() for one in (whole, part)]
+    assert limits[0] == pytest.approx(limits[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+@pytest.mark.parametrize("shape", [(2, 2), (2, 5), (3, 4), (7, 6)])
+def test_a_convolution_of_parts_is_that_of_the_concatenation(kernel_size, shape):
+    generator = np.random.default_rng(0)
+    pixels = generator.normal(size=(2, *shape, 5)).astype("float32")
+    constants = generator.normal(size=(2, 1, 1, 3)).astype("float32")
+    inputs = [keras.Input(pixels.shape[1:]), keras.Input(constants.shape[1:])]
+    outputs = convolutions.conv_of_parts(*inputs, 4, kernel_size, name="c")
+    model = keras.Model(inputs, outputs)
+    perturb(model)
+    received = keras.ops.convert_to_numpy(model([pixels, constants]))
+    kernel, bias = model.get_layer("c").get_weights()
+    (of_constants,) = model.get_layer("c_constants").get_weights()
+    both = np.concatenate([pixels, np.broadcast_to(constants, (2, *shape, 3))], axis=-1)
+    kernel = np.concatenate([kernel, of_constants], axis=2)
+    expected = keras.ops.conv(both, kernel, padding="same") + bias
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("normalization", blocks.CHANNELWISE)
+def test_channelwise_normalizations_treat_constants_as_maps(normalization, training):
+    constants = np.random.default_rng(0).normal(2.0, 3.0, (5, 1, 1, 4))
+    constants = constants.astype("float32")
+    maps = np.broadcast_to(constants, (5, 6, 8, 4))
+    small, large = (
+        keras.ops.convert_to_numpy(
+            blocks.NORMALIZATIONS[normalization]()(x, training=training)
+        )
+        for x in (constants, maps)
+    )
+    np.testing.assert_allclose(large, np.broadcast_to(small, large.shape), atol=1e-5)

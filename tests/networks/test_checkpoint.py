@@ -1,0 +1,93 @@
+"""A trained model on disk loads back, here and in a fresh process, or says why not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ddim.errors import DdimError
+from ddim.networks import checkpoint
+from tests.conftest import ROOT, save_model, tiny_description
+
+
+@pytest.fixture
+def description() -> checkpoint.Description:
+    return tiny_description()
+
+
+@pytest.fixture
+def saved(description, tmp_path) -> Path:
+    return save_model(tmp_path / "checkpoints", description)
+
+
+def test_the_description_comes_back_whole(saved, description):
+    assert checkpoint.load(saved).description == description
+
+
+def test_a_fresh_process_draws_the_same_images(saved, tmp_path):
+    here = checkpoint.load(saved).generator(4).images(4, 3, seed=0)
+    code = (
+        "import sys, numpy; from ddim import runtime; "
+        "runtime.setup('tensorflow', 'float32', deterministic=True); "
+        "from ddim import checkpoint; "
+        "images = checkpoint.load(sys.argv[1]).generator(4).images(4, 3, seed=0); "
+        "numpy.save(sys.argv[2], images)"
+    )
+    path = tmp_path / "images.npy"
+    subprocess.run([sys.executable, "-c", code, saved, path], cwd=ROOT, check=True)
+    np.testing.assert_array_equal(np.load(path), here)
+
+
+def test_weights_files_are_the_same_bytes_every_time(saved, tmp_path):
+    loaded = checkpoint.load(saved)
+    loaded.network.save_weights(tmp_path / "again.weights.h5")
+    again = (tmp_path / "again.weights.h5").read_bytes()
+    assert again == (saved / checkpoint.WEIGHTS).read_bytes()
+
+
+def test_refuses_a_missing_model(tmp_path):
+    with pytest.raises(DdimError, match=r"model\.json: not there; the stage train"):
+        checkpoint.load(tmp_path)
+
+
+def test_refuses_missing_weights(saved):
+    (saved / checkpoint.WEIGHTS).unlink()
+    with pytest.raises(DdimError, match=r"model\.weights\.h5: not there"):
+        checkpoint.load(saved)
+
+
+def test_refuses_truncated_weights(saved):
+    path = saved / checkpoint.WEIGHTS
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DdimError, match="does not load"):
+        checkpoint.load(saved)
+
+
+def test_refuses_weights_of_another_network(saved):
+    path = saved / checkpoint.DESCRIPTION
+    told = json.loads(path.read_text())
+    told["network"]["widths"] = [8, 24]
+    path.write_text(json.dumps(told))
+    with pytest.raises(DdimError, match="expected weights of the network"):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda told: told.update(format=99),
+        lambda told: told.pop("normalizer"),
+        lambda told: told["network"].update(widths="wide"),
+        lambda told: told["diffusion"].pop("schedule"),
+    ],
+)
+def test_refuses_a_foreign_description(saved, change):
+    path = saved / checkpoint.DESCRIPTION
+    told = json.loads(path.read_text())
+    change(told)
+    path.write_text(json.dumps(told))
+    with pytest.raises(DdimError):
+        checkpoint.load(saved)

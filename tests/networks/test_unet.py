@@ -1,0 +1,187 @@
+"""The network's inputs, options and precision, on toys."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from ddim.errors import DdimError
+from ddim.networks import unet
+from ddim.settings import params
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = params.load(ROOT / "params.yaml").network
+TOY = DEFAULT.model_copy(update={"widths": (8, 16), "depth": 1})
+EVERYTHING = {
+    "attention_levels": (0, 1),
+    "embedding": "blocks",
+    "noise_input": "log_snr",
+    "normalization": "group",
+    "activation": "gelu",
+    "upsampling": "transposed",
+    "residual_scale": 0.7071,
+    "class_conditional": True,
+}
+OPTIONS = [
+    {"normalization": "group"},
+    {"normalization": "layer"},
+    {"normalization": "none"},
+    {"activation": "gelu"},
+    {"activation": "relu"},
+    {"upsampling": "nearest"},
+    {"upsampling": "transposed"},
+    {"attention_levels": (0, 1)},
+    {"embedding": "blocks"},
+    {"noise_input": "rate"},
+    {"noise_input": "signal_rate"},
+    {"noise_input": "log_snr"},
+    {"residual_scale": 0.7071},
+    {"skips": False},
+    {"residuals": False},
+    {"class_conditional": True},
+    EVERYTHING,
+    EVERYTHING | {"skips": False, "residuals": False},
+]
+
+
+def settings_name(settings):
+    return ",".join(f"{k}={v}" for k, v in settings.items() if settings != EVERYTHING)
+
+
+def toy(seed=0, **changes):
+    keras.utils.set_random_seed(seed)
+    return unet.build(TOY.model_copy(update=changes), (8, 8, 3), num_classes=5)
+
+
+def batch(network, count=4, seed=0):
+    """Random inputs of a network; the last label is the null class."""
+    generator = np.random.default_rng(seed)
+    images = generator.normal(size=(count, *network.inputs[0].shape[1:]))
+    variances = generator.uniform(0.1, 0.9, (count, 1, 1, 1))
+    labels = np.arange(5, 5 - count, -1, dtype="int32")
+    inputs = [images.astype("float32"), variances.astype("float32"), labels]
+    return inputs[: len(network.inputs)]
+
+
+def predict(network, inputs):
+    return ops.convert_to_numpy(network(inputs, training=False))
+
+
+def perturb(network):
+    """Move every weight from where it starts, so that nothing is zero or symmetric."""
+    generator = np.random.default_rng(1)
+    for weight in network.weights:
+        change = np.abs(generator.normal(0.0, 0.1, weight.shape))
+        weight.assign(weight + change.astype("float32"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "index"),
+    [({}, 0), ({}, 1), (EVERYTHING, 0), (EVERYTHING, 1), (EVERYTHING, 2)],
+    ids=["images", "variances", "images-all", "variances-all", "labels-all"],
+)
+def test_each_input_acts_on_its_own_image_alone(changes, index):
+    network = toy(**changes)
+    perturb(network)
+    inputs = batch(network)
+    before = predict(network, inputs)
+    inputs[index] = inputs[index].copy()
+    inputs[index][1] = 0
+    change = np.abs(predict(network, inputs) - before).max(axis=(1, 2, 3))
+    assert change[1] > 1e-3 * np.abs(before).max()
+    np.testing.assert_allclose(change[[0, 2, 3]], 0.0, atol=1e-5 * np.abs(before).max())
+
+
+@pytest.mark.parametrize("changes", OPTIONS, ids=settings_name)
+def test_every_option_trains_all_its_kernels(changes):
+    network = toy(**changes)
+    inputs = batch(network)
+    assert predict(network, inputs).shape == (4, 8, 8, 3)
+    network.compile("sgd", "mse", run_eagerly=True, jit_compile=False)
+    before = {
+        weight.path: ops.convert_to_numpy(weight.value)
+        for weight in network.trainable_weights
+    }
+    losses = [network.train_on_batch(inputs, inputs[0]) for _ in range(3)]
+    assert np.isfinite(losses).all()
+    for weight in network.trainable_weights:
+        after = ops.convert_to_numpy(weight.value)
+        assert np.isfinite(after).all()
+        if not weight.path.endswith("bias"):
+            assert not np.array_equal(after, before[weight.path]), weight.path
+
+
+def shapes(network):
+    return [weight.shape for weight in network.weights]
+
+
+@pytest.mark.parametrize("changes", OPTIONS, ids=settings_name)
+def test_every_option_changes_the_weights_or_what_is_done_with_them(changes):
+    default, network = toy(), toy(**changes)
+    if shapes(network) != shapes(default):
+        return
+    perturb(default)
+    network.set_weights(default.get_weights())
+    inputs = batch(default)
+    assert not np.allclose(predict(network, inputs), predict(default, inputs))
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 1), (48, 48, 3), (16, 24, 3)])
+def test_images_of_other_shapes(shape):
+    network = unet.build(DEFAULT, shape)
+    assert predict(network, batch(network, count=2)).shape == (2, *shape)
+
+
+def test_images_that_cannot_be_halved_are_refused():
+    with pytest.raises(DdimError, match=r"multiples of 8.*received images of 20 x 16"):
+        unet.build(DEFAULT, (20, 16, 3))
+
+
+def test_classes_give_different_images_and_the_null_class_is_one_of_them():
+    network = toy(class_conditional=True)
+    perturb(network)
+    images, variances, _ = batch(network, count=6)
+    images[:], variances[:] = images[0], variances[0]
+    predictions = predict(network, [images, variances, np.arange(6, dtype="int32")])
+    assert np.isfinite(predictions).all()
+    distances = np.abs(predictions[:, None] - predictions).max(axis=(2, 3, 4))
+    assert (distances[~np.eye(6, dtype=bool)] > 1e-3 * np.abs(predictions).max()).all()
+    assert network.get_layer("label_embedding").input_dim == 6
+
+
+def test_a_conditional_network_without_classes_is_refused():
+    conditional = TOY.model_copy(update={"class_conditional": True})
+    with pytest.raises(DdimError, match="expected data with labels"):
+        unet.build(conditional, (8, 8, 3))
+
+
+def test_an_unconditional_network_ignores_the_number_of_classes():
+    assert len(toy().inputs) == 2
+
+
+@pytest.fixture
+def mixed_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def test_training_in_mixed_precision(mixed_precision):
+    network = toy()
+    inputs = batch(network)
+    network.compile("sgd", "mse")
+    assert np.isfinite(network.train_on_batch(inputs, inputs[0]))
+    assert network.get_layer("up_0_upsampling").compute_dtype == "float32"
+    assert network.output.dtype == "float32"
+    assert all(weight.dtype == "float32" for weight in network.weights)
+
+
+def test_noise_levels_keep_float32_in_mixed_precision(mixed_precision):
+    network = toy()
+    embedding = keras.Model(network.inputs, network.get_layer("noise_embedding").output)
+    inputs = batch(network)
+    received = ops.convert_to_numpy(embedding(inputs))[..., 15]
+    expected = np.sin(2000 * np.pi * inputs[1][..., 0].astype("float64"))
+    np.testing.assert_allclose(received, expected, atol=2e-3)

@@ -1,0 +1,111 @@
+"""What the rendered pictures show, with a generator that draws what it is told."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ddim.diffusion import schedules
+from ddim.errors import DdimError
+from ddim.pictures import render, schedule_plot
+from ddim.training import train
+from tests.conftest import tiny_settings
+
+CLASSES = ("rose", "iris", "lily")
+SIZE = 4
+
+
+class Echo:
+    """Every image is grey: its label (or 0) and number of steps over 100."""
+
+    num_classes = len(CLASSES)
+
+    def images(self, count, steps, seed, *, method, labels):
+        values = (np.zeros(count) if labels is None else labels) + steps / 100
+        return np.ones((count, SIZE, SIZE, 1)) * values[:, None, None, None] / 4
+
+
+def description(num_classes):
+    def class_numbers(names):
+        return [CLASSES.index(name) for name in names]
+
+    return SimpleNamespace(
+        num_classes=num_classes, class_names=CLASSES, class_numbers=class_numbers
+    )
+
+
+@pytest.fixture
+def trained_description(paths):
+    told = tiny_settings()
+    return train.describe(told.network, told.diffusion, paths)
+
+
+def settings(**changes):
+    sizes = {"rows": 4, "columns": 2, "scale": 8, "step_counts": [1, 5]}
+    told = {"render": {**sizes, **changes}, "network": {"class_conditional": True}}
+    return tiny_settings(**told).render
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        ([], ("rose", "iris", "lily", "rose")),
+        (["lily"], ("lily",) * 4),
+        (["iris", "rose"], ("iris", "rose", "iris", "rose")),
+    ],
+)
+def test_a_row_of_the_grid_is_of_one_class(classes, expected):
+    rows = render.rows_of_grid(description(3), settings(classes=classes))
+    assert rows.names == expected
+    numbers = [CLASSES.index(name) for name in expected]
+    assert rows.labels.reshape(4, 2).tolist() == [[n, n] for n in numbers]
+
+
+def test_a_network_without_classes_has_plain_rows():
+    rows = render.rows_of_grid(description(None), settings())
+    assert rows == render.Rows(labels=None)
+
+
+def test_samples_have_their_class_left_of_each_row(tmp_path):
+    rows = render.rows_of_grid(description(3), settings())
+    path = tmp_path / "samples.png"
+    images = render.grid_images(Echo(), None, rows, settings(), 20)
+    render.write_samples(path, images, rows, settings())
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture)
+    height, width = 4 * SIZE * 8, 2 * SIZE * 8
+    assert pixels.shape[0] == height
+    names, grid = pixels[:, :-width], pixels[:, -width:]
+    expected = [round(255 * (label + 0.2) / 4) for label in (0, 1, 2, 0)]
+    assert grid[:: SIZE * 8, 0].tolist() == expected
+    ink = [(255 - row).sum() for row in np.split(names.astype(int), 4)]
+    assert min(ink) > 0
+    assert ink[0] == ink[3] != ink[1]
+
+
+def test_an_unknown_class_is_named_with_the_known_ones(trained_description):
+    with pytest.raises(DdimError, match="expected some of red, blue; received pink"):
+        trained_description.class_numbers(["red", "pink"])
+    assert trained_description.class_numbers(["blue", "red"]) == [1, 0]
+
+
+@pytest.mark.parametrize("name", schedules.SCHEDULES)
+def test_schedule_curves_are_the_schedule_where_there_is_noise(name):
+    schedule = schedules.make(tiny_settings().diffusion, name)
+    curves = schedule_plot.curves(schedule)
+    signal_rates, noise_rates = curves["signal rate"], curves["noise rate"]
+    np.testing.assert_allclose(signal_rates**2 + noise_rates**2, 1, atol=1e-12)
+    assert np.isfinite(curves["log signal-to-noise ratio"]).all()
+    assert (np.diff(curves["log signal-to-noise ratio"]) < 0).all()
+    assert curves["diffusion time"][-1] == 1
+
+
+def test_the_picture_of_schedules_thickens_the_chosen_one(tmp_path):
+    diffusion = tiny_settings().diffusion
+    files = [tmp_path / name for name in ("cosine.png", "again.png", "linear.png")]
+    for file, name in zip(files, ("cosine", "cosine", "linear"), strict=True):
+        schedule_plot.write(file, diffusion, schedules.make(diffusion, name))
+    cosine, again, linear = (file.read_bytes() for file in files)
+    assert cosine == again
+    assert cosine != linear

@@ -1,0 +1,86 @@
+"""A conditional network learns its classes: a classifier recognises what it draws."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.svm import SVC
+
+from ddim.data import normalizer
+from ddim.diffusion import schedules
+from ddim.networks import checkpoint
+from ddim.sampling import generator as generate
+from ddim.sampling.generator import Method
+from ddim.settings import params, recipes
+from ddim.training import optimizers, train
+from ddim.training.batches import Batches
+from tests.conftest import ROOT
+
+SMALL = {
+    "data": {"image_size": 8},
+    "network": {"widths": [32, 64], "depth": 1, "attention_levels": [1]},
+    "train": {"batch_size": 64, "learning_rate": 0.002, "ema_decay": 0.99},
+}
+WANTED = np.arange(100) % 10
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """1797 scanned digits of 8x8 pixels, bytes, and what they are."""
+    told = load_digits()
+    images = np.round(told.images / 16 * 255).astype(np.uint8)[..., None]
+    return images, told.target.astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def generator(digits):
+    """The recipe `digits-conditional`, smaller, after 448 steps."""
+    images, labels = digits
+    settings = params.read_yaml(ROOT / "params.yaml")
+    for changes in (recipes.overlay("digits-conditional", ROOT / "recipes"), SMALL):
+        settings = recipes.apply(settings, changes)
+    told = params.validate(settings)
+    description = checkpoint.Description(
+        network=told.network,
+        diffusion=told.diffusion,
+        image_shape=(8, 8, 1),
+        normalizer=normalizer.fit(images),
+        class_names=tuple("0123456789"),
+        data_digest="",
+    )
+    model = train.build_model(description, told.train)
+    model.compile(optimizer=optimizers.OPTIMIZERS["adam"](told.train, RATE))
+    batches = Batches(images, labels, batch_size=64, repetitions=16, seed=0)
+    model.fit(batches, shuffle=False, verbose=0)
+    return generate.generator(
+        model.ema_network,
+        prediction=told.diffusion.prediction,
+        schedule=schedules.make(told.diffusion),
+        normalizer=description.normalizer,
+        batch_size=100,
+        num_classes=10,
+    )
+
+
+RATE = {"learning_rate": SMALL["train"]["learning_rate"]}
+
+
+@pytest.fixture(scope="module")
+def classifier(digits):
+    images, labels = digits
+    trained = SVC().fit(images[:1400].reshape(1400, -1) / 255, labels[:1400])
+    assert trained.score(images[1400:].reshape(-1, 64) / 255, labels[1400:]) > 0.9
+    return trained
+
+
+@pytest.mark.parametrize(
+    ("guidance_scale", "least", "most"),
+    [(0.0, 0.0, 0.3), (1.0, 0.3, 1.0), (3.0, 0.8, 1.0)],
+)
+def test_guidance_makes_the_digits_that_are_asked_for(
+    generator, classifier, guidance_scale, least, most
+):
+    """Scale 0 is unconditional, where one in ten is right by chance."""
+    method = Method(guidance_scale=guidance_scale)
+    images = generator.images(100, 10, seed=0, method=method, labels=WANTED)
+    recognised = classifier.predict(images.reshape(100, -1)) == WANTED
+    assert least <= recognised.mean() <= most

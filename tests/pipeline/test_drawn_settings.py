@@ -1,0 +1,97 @@
+"""Whatever settings are accepted can be trained with and drawn from.
+
+    HYPOTHESIS_PROFILE=thorough python -m pytest -n 0 -k drawn_settings
+
+draws 500 in place of the 15 of every day, other ones each time.
+"""
+
+import keras
+import numpy as np
+from hypothesis import assume, event, given
+
+from ddim.data.normalizer import Normalizer
+from ddim.diffusion import schedules
+from ddim.networks import checkpoint
+from ddim.sampling import generator
+from ddim.sampling.generator import Denoiser, Method
+from ddim.settings import params
+from ddim.training import optimizers, train
+from tests.support import drawn_settings
+
+
+def describe(settings: params.Params) -> checkpoint.Description:
+    size, channels = settings.data.image_size, settings.data.channels
+    return checkpoint.Description(
+        network=settings.network,
+        diffusion=settings.diffusion,
+        image_shape=(size, size, channels),
+        normalizer=Normalizer((0.4,) * channels, (0.06,) * channels),
+        class_names=drawn_settings.CLASSES,
+        data_digest="0",
+    )
+
+
+def batch(settings: params.Params) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(settings.train.seed)
+    size, count = settings.data.image_size, settings.train.batch_size
+    shape = (count, size, size, settings.data.channels)
+    inputs = {"images": random.integers(0, 256, shape, dtype=np.uint8)}
+    if settings.network.class_conditional:
+        inputs["labels"] = random.integers(0, 3, count).astype(np.int32)
+    return inputs
+
+
+def take_a_step(model, settings: params.Params) -> dict[str, float]:
+    """One step of training as `fit` takes it, without the time to compile it."""
+    optimizer = optimizers.make(settings.train, steps=settings.train.epochs)
+    model.compile(optimizer=optimizer, run_eagerly=True)
+    model.seed_epoch(0)
+    return model.train_on_batch(batch(settings), return_dict=True)
+
+
+def draw(model, description, settings: params.Params) -> np.ndarray:
+    """One picture, of the averaged weights, without the time to compile the network."""
+    diffusion = description.diffusion
+    drawing = generator.Generator(
+        Denoiser(model.ema_network, diffusion.prediction, description.num_classes),
+        schedules.make(diffusion, settings.sampling.schedule),
+        description.normalizer,
+        description.image_shape,
+        settings.sampling.batch_size,
+        description.num_classes,
+    )
+    method = Method.of(settings.sampling, settings.render.sampler)
+    steps, seed = settings.render.diffusion_steps, settings.render.seed
+    return drawing.images(1, steps, seed, method=method)
+
+
+def accepted(values: dict) -> params.Params:
+    """The settings, if they are; else hypothesis draws others."""
+    try:
+        return params.validate(values)
+    except params.SettingsError as error:
+        event(str(error).split(":")[0])
+        assume(False)
+        raise
+
+
+@given(values=drawn_settings.settings())
+def test_what_is_accepted_trains_and_draws(values):
+    settings = accepted(values)
+    keras.config.set_dtype_policy(settings.runtime.precision)
+    try:
+        trains_and_draws(settings)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def trains_and_draws(settings: params.Params) -> None:
+    description = describe(settings)
+    model = train.build_model(description, settings.train)
+    losses = take_a_step(model, settings)
+    assert np.isfinite(list(losses.values())).all(), losses
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    picture = draw(model, description, settings)
+    assert picture.shape == (1, *description.image_shape)
+    assert picture.min() >= 0
+    assert picture.max() <= 1

@@ -1,0 +1,186 @@
+"""A trained model is logged and registered once, and the best one is named."""
+
+import errno
+import shutil
+import sqlite3
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from ddim import tracking
+from ddim.tracking import registry, store
+from tests.support.models import files, logged, register, registered, write_model
+from tests.support.tracked_stages import client, runs
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, prepared) -> list[Path]:
+    """Three checkpoints."""
+    folders = [tmp_path_factory.mktemp("model") for _ in range(3)]
+    return [write_model(folder, prepared, k) for k, folder in enumerate(folders)]
+
+
+def only() -> dict:
+    (found,) = registered().values()
+    return found
+
+
+def test_a_model_is_logged_and_registered_once(project, models):
+    for _ in range(3):
+        run_id = register(models[0], 2.0)
+    (model,) = logged()
+    (run,) = runs()
+    assert run.info.run_id == run_id == model.source_run_id
+    assert [each.model_id for each in run.outputs.model_outputs] == [model.model_id]
+    assert only() == {"best": 1, "val_kid": [2.0]}
+    (name,) = registered()
+    best = client().get_model_version_by_alias(name, "best")
+    assert best.run_id == run_id
+    digest = run.data.tags["checkpoint_sha256"]
+    assert best.tags["checkpoint_sha256"] == digest
+    assert store.download(f"models:/{name}@best").is_dir()
+
+
+def test_it_holds_checkpoint_code_and_pinned_requirements_and_no_pickle(
+    project, models
+):
+    register(models[0], 2.0)
+    (model,) = logged()
+    found = files(model.model_id)
+    for name in ("model.json", "model.weights.h5"):
+        assert (
+            found[f"data/checkpoint/{name}"].read_bytes()
+            == (models[0] / name).read_bytes()
+        )
+    assert "code/ddim/served_model.py" in found
+    kinds = {path.suffix for path in found.values()}
+    assert kinds == {".h5", ".json", ".py", ".txt", ".yaml", ""}
+    assert [name for name, path in found.items() if not path.suffix] == ["MLmodel"]
+    assert "pickle" not in found["MLmodel"].read_text()
+    pinned = found["requirements.txt"].read_text().split()
+    assert f"mlflow=={version('mlflow')}" in pinned
+    assert all("==" in line for line in pinned)
+
+
+def test_the_alias_moves_only_to_a_better_one(project, models):
+    register(models[0], 2.0)
+    register(models[1], 3.0)
+    assert only() == {"best": 1, "val_kid": [2.0, 3.0]}
+    register(models[2], 1.0)
+    assert only() == {"best": 3, "val_kid": [2.0, 3.0, 1.0]}
+    register(models[0], 2.0)
+    assert only()["best"] == 3
+
+
+def test_of_equal_ones_the_first_keeps_the_alias(project, models):
+    register(models[0], 2.0)
+    register(models[1], 2.0)
+    assert only()["best"] == 1
+
+
+def test_a_choice_made_by_hand_stays_until_a_better_one_comes(project, models):
+    register(models[0], 1.0)
+    register(models[1], 3.0)
+    (name,) = registered()
+    client().set_registered_model_alias(name, "best", "2")
+    register(models[0], 1.0)
+    assert only()["best"] == 1  # seen again and better than the choice
+
+
+def test_a_lost_alias_goes_to_the_best_of_all(project, models):
+    register(models[0], 1.0)
+    (name,) = registered()
+    client().delete_registered_model_alias(name, "best")
+    register(models[1], 3.0)
+    assert only()["best"] == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_digest": "other"},
+        {"weights": "imagenet"},
+        {"weights_sha256": "0123"},
+        {"layer": "mixed8"},
+        {"resolution": 150},
+        {"real_images": 17},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_figures_of_other_conditions_are_not_compared(project, models, change):
+    register(models[0], 2.0)
+    register(models[1], 1.0, **change)
+    assert sorted(registered().values(), key=str) == [
+        {"best": 1, "val_kid": [1.0]},
+        {"best": 1, "val_kid": [2.0]},
+    ]
+
+
+def test_a_weights_file_is_known_by_its_content(project, models):
+    register(models[0], 2.0, weights="a.h5", weights_sha256="0123")
+    register(models[1], 1.0, weights="b.h5", weights_sha256="0123")
+    assert only() == {"best": 2, "val_kid": [2.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    "step", ["_save", "_create_version", "_move_alias"], ids=lambda step: step[1:]
+)
+def test_a_kill_in_between_leaves_nothing_twice(project, models, monkeypatch, step):
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, step, kill)
+        with pytest.raises(KeyboardInterrupt):
+            register(models[0], 2.0)
+    register(models[0], 2.0)
+    (model,) = logged()
+    assert model.status.name == "READY"
+    assert "MLmodel" in files(model.model_id)
+    assert only() == {"best": 1, "val_kid": [2.0]}
+
+
+def test_a_run_without_val_kid_registers_nothing(project, models):
+    weights = models[0] / "model.weights.h5"
+    with tracking.attach("ddim", {}, weights) as run:
+        run.register(models[0], {})
+    assert registered() == {}
+
+
+def test_a_store_that_breaks_costs_one_line(project, models, capfd):
+    register(models[0], 2.0)
+    with sqlite3.connect(project / "mlflow.db") as database:
+        database.execute("DROP TABLE model_versions")
+    register(models[1], 1.0)
+    errors = capfd.readouterr().err
+    assert errors.count("\n") == 1
+    assert errors.startswith("warning: going on without MLflow")
+
+
+def test_a_store_out_of_reach_costs_one_line(project, models, monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    register(models[0], 2.0)
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_the_name_is_told_and_taken_from_the_data(project, models, capfd):
+    register(models[0], 2.0)
+    register(models[1], 3.0)
+    (name,) = registered()
+    assert name.startswith("ddim-procedural-16px-")
+    assert capfd.readouterr().out.splitlines() == [
+        f"MLflow: this model is models:/{name}/1; models:/{name}@best is this model",
+        f"MLflow: this model is models:/{name}/2; models:/{name}@best is version 1",
+    ]
+
+
+def test_a_disk_that_is_full_costs_one_line(project, models, monkeypatch, capfd):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", refuse)
+    register(models[0], 2.0)
+    errors = capfd.readouterr().err
+    assert errors.count("\n") == 1
+    assert "No space left on device" in errors

@@ -1,0 +1,143 @@
+"""What `fit` reads: the same batches as without it, one at a time or several."""
+
+import json
+import os
+import subprocess
+import sys
+from unittest import mock
+
+import keras
+import numpy as np
+
+from ddim.training import callbacks, input_pipeline
+from ddim.training.batches import Batches
+from tests.conftest import ROOT
+from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
+from tests.training.test_diffusion_model import images, make_model
+
+AT_ONCE = 3
+"""Of 7 steps an epoch, so that the last call has fewer."""
+
+
+def make_batches(labels=None):
+    images = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
+    return Batches(images, labels, batch_size=3, repetitions=2, seed=5)
+
+
+def compiled(steps_per_execution, **options):
+    keras.utils.set_random_seed(0)
+    model = make_model(**options)
+    model.compile(optimizer="adam", steps_per_execution=steps_per_execution)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def train(steps_per_execution):
+    """Two epochs of a conditional network: figures of each, and the last weights.
+
+    The device has room for the training images and not for the validation images.
+    """
+    model = compiled(steps_per_execution, classes=4)
+    labels = np.arange(28, dtype=np.int32) % 4
+    training = Batches(images(28), labels, batch_size=8, repetitions=2, seed=1)
+    validation = Batches(images(40)[::-1], np.resize(labels, 40), batch_size=8)
+    share = training.images.nbytes / input_pipeline.UNKNOWN_MEMORY
+    with mock.patch.object(input_pipeline, "SHARE_OF_MEMORY", share):
+        fed, fed_validation = input_pipeline.feed(model, training, validation)
+    calls = []
+    history = model.fit(
+        fed,
+        validation_data=fed_validation,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+        callbacks=[
+            callbacks.SeedEpochs(training),
+            keras.callbacks.LambdaCallback(
+                on_train_batch_end=lambda batch, logs: calls.append(batch)
+            ),
+        ],
+    ).history
+    return {
+        "steps": int(model.optimizer.iterations),
+        "calls": len(calls),
+        "rows": [isinstance(one, input_pipeline.Rows) for one in (fed, fed_validation)],
+        "history": history,
+        "weights": [float(np.sum(weight**2)) for weight in model.get_weights()],
+    }
+
+
+def trainings() -> dict:
+    """Run where JAX is the backend."""
+    return {"single": train(1), "several": train(AT_ONCE)}
+
+
+def on_jax() -> dict:
+    program = "import json; from tests.training import test_input_pipeline as t; "
+    program += "print(json.dumps(t.trainings()))"
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW + program],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def assert_same_training(expected, received):
+    assert (expected["steps"], received["steps"]) == (14, 14)
+    assert (expected["calls"], received["calls"]) == (14, 6)
+    np.testing.assert_allclose(received["weights"], expected["weights"], rtol=1e-5)
+    assert expected["history"].keys() == received["history"].keys()
+    for name, values in expected["history"].items():
+        np.testing.assert_allclose(received["history"][name], values, rtol=1e-5)
+
+
+def test_several_steps_at_once_train_the_same_on_jax():
+    found = on_jax()
+    assert_same_training(found["single"], found["several"])
+    assert found["several"]["rows"] == [True, False]
+    assert found["single"]["rows"] == [False, False]
+
+
+def test_several_steps_at_once_train_the_same_on_tensorflow():
+    assert_same_training(train(1), train(AT_ONCE))
+
+
+def test_it_gives_the_batches_of_its_epoch_each_time():
+    batches = make_batches(np.arange(10, dtype=np.int32))
+    fed, _ = input_pipeline.feed(compiled(1), batches, make_batches())
+    assert len(fed) == len(batches) == 6
+    for epoch in (0, 3):
+        batches.epoch = epoch
+        for number, (received,) in enumerate(fed):
+            (expected,) = batches[number]
+            assert set(received) == {"images", "labels"}
+            for name, values in expected.items():
+                np.testing.assert_array_equal(np.asarray(received[name]), values)
+        assert number == 5
+
+
+def test_rows_name_the_images_of_a_batch():
+    batches = make_batches()
+    batches.epoch = 2
+    for index in range(len(batches)):
+        (named,) = input_pipeline.Rows(batches)[index]
+        (expected,) = batches[index]
+        np.testing.assert_array_equal(batches.images[named["rows"]], expected["images"])
+
+
+def test_tensorflow_tunes_no_buffers():
+    assert keras.backend.backend() == "tensorflow"
+    for fed in input_pipeline.feed(compiled(1), make_batches(), make_batches()):
+        assert fed.options().autotune.enabled is False
+
+
+def test_an_accelerator_is_asked_for_several_steps_at_once(monkeypatch):
+    assert input_pipeline.steps_per_execution(None) == 1
+    monkeypatch.setitem(input_pipeline.ACCELERATED, "tensorflow", lambda: True)
+    assert input_pipeline.steps_per_execution(None) == input_pipeline.ON_ACCELERATOR
+    assert input_pipeline.steps_per_execution(1) == 1
