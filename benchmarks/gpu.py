@@ -23,6 +23,7 @@ from typing import Any
 
 from ddim import runtime
 from ddim.files import write_json
+from ddim.paths import Paths
 from ddim.settings import params, recipes
 from ddim.settings.params import Params
 
@@ -165,17 +166,23 @@ def _prepare(
     from ddim.data import crops, normalizer
     from ddim.metrics import reference
     from ddim.preparation import folder, prepare
-    from ddim.training import train
 
     out = options.out
-    paths = train.Paths(
+    paths = Paths(
         crops=scratch / "crops",
         normalizer=out / "normalizer.json",
         reference=scratch / "reference",
         checkpoint=out / "model",
         epochs=out / "epochs",
         history=out / "history.csv",
-        summary=out / "train.json",
+        training=out / "train.json",
+        kid_table=out / "kid.csv",
+        kid=out / "kid.json",
+        kid_plot=out / "kid.png",
+        samples=out / "samples.png",
+        schedules=out / "schedules.png",
+        sheets=out / "sheets",
+        animations=out / "animations",
     )
     with watch("preparing crops"):
         prepare.prepare(
@@ -202,7 +209,6 @@ def _train(
     """Train; returns whether the time limit ended it before the last epoch."""
     import keras
 
-    from ddim import tracking
     from ddim.training import train
 
     class InTime(keras.callbacks.Callback):
@@ -227,7 +233,6 @@ def _train(
             settings.train,
             settings.kid,
             work,
-            tracking.Run(enabled=False),
             paths,
             more_callbacks=[limit],
         )
@@ -248,8 +253,7 @@ def _evaluate(
             kid_params=settings.kid,
             reference_folder=paths.reference,
         )
-    files = (options.out / name for name in ("kid.csv", "kid.json", "kid.png"))
-    sweep.write(table, summary, *files)
+    sweep.write(table, summary, paths)
     print(table.to_string(index=False), flush=True)
 
 
@@ -259,22 +263,13 @@ def _draw(
     from ddim.networks import checkpoint
     from ddim.pictures import render
 
-    out = options.out
-    pictures = render.Pictures(
-        samples=out / "samples.png",
-        schedules=out / "schedules.png",
-        sheets=out / "sheets",
-        animations=out / "animations",
-        crops=paths.crops,
-        epochs=paths.epochs,
-    )
     with watch("pictures"):
         render.render(
             checkpoint.load(paths.checkpoint),
             settings.sampling,
             settings.render,
             settings.kid,
-            pictures,
+            paths,
         )
 
 

@@ -27,7 +27,7 @@ class Ours:
             self.model, workload.batches(work, STEPS), workload.batches(work, 1)
         )
         diffusion = work.settings.diffusion
-        self.generator = generator.generator(
+        self.generator = generator.compile_generator(
             self.model.ema_network,
             prediction=diffusion.prediction,
             schedule=schedules.make(diffusion),
@@ -36,7 +36,7 @@ class Ours:
         )
         self.firsts = first_predictions.FirstPredictions()
         encoder = inception.build("random", "mixed8", work.kid_size, 3)
-        self.encode = inception.encoder(encoder, work.batch_size)
+        self.encode = inception.compiled(encoder, work.batch_size)
         shape = (2, workload.VALIDATION_IMAGES, 1280)
         self.features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
 

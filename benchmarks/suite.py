@@ -19,10 +19,10 @@ STARTS = {
 from ddim import runtime
 runtime.setup("tensorflow", "float32", deterministic=True)
 from benchmarks import workload
-from ddim import feeding
+from ddim.training import input_pipeline
 work = workload.{work}()
 model, batch = workload.model(work), workload.batches(work, 1)
-model.fit(feeding.feed(model, batch, batch)[0], verbose=0)
+model.fit(input_pipeline.feed(model, batch, batch)[0], verbose=0)
 """,
     "reference": """
 from benchmarks import reference, subjects, workload

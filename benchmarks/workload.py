@@ -12,7 +12,7 @@ import numpy as np
 
 from ddim import runtime
 from ddim.data.normalizer import Normalizer
-from ddim.networks import checkpoint
+from ddim.networks.description import Description
 from ddim.settings import params
 from ddim.settings.params import Params
 from ddim.training import optimizers, train
@@ -86,13 +86,13 @@ def model(
     return built
 
 
-def description(work: Workload) -> checkpoint.Description:
+def description(work: Workload) -> Description:
     """Of the model, without data."""
-    return checkpoint.Description(
-        work.settings.network,
-        work.settings.diffusion,
-        (work.size, work.size, 3),
-        NORMALIZER,
+    return Description(
+        network=work.settings.network,
+        diffusion=work.settings.diffusion,
+        image_shape=(work.size, work.size, 3),
+        normalizer=NORMALIZER,
         class_names=(),
         data_digest="none",
     )

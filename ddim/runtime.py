@@ -1,10 +1,11 @@
-"""Backend, precision and determinism; kernels that one backend has and not the other.
+"""Backend, precision and determinism; compiled inference; versions.
 
 Call `setup` before anything imports Keras.
 """
 
 import importlib.util
 import os
+import platform
 import random
 import sys
 import tempfile
@@ -14,9 +15,6 @@ from typing import IO, Any
 
 from ddim.errors import DdimError
 from ddim.files import writing
-
-Tensor = Any
-"""A TensorFlow or JAX array."""
 
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
@@ -174,67 +172,10 @@ def _tensorflow_jit() -> bool:
 JIT_COMPILE: dict[str, Callable[[], bool]] = {"tensorflow": _tensorflow_jit}
 
 
-def fused_batch_normalization() -> Callable[..., tuple[Tensor, Tensor, Tensor]] | None:
-    """The backend's own kernel for batch normalization, None where XLA makes it.
-
-    Takes images (n, h, w, c), epsilon and, for inference, a mean and variance (c,) to
-    apply. Returns normalized images and the mean and (biased) variance applied.
-    """
-    import keras
-
-    return BATCH_NORMALIZATIONS.get(keras.backend.backend())
-
-
-def _tensorflow_batch_normalization(
-    images: Tensor, epsilon: float, moments: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    import tensorflow as tf
-
-    channels = images.shape[-1]
-    mean, variance = moments or (tf.zeros(0), tf.zeros(0))
-    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=images,
-        scale=tf.ones(channels),
-        offset=tf.zeros(channels),
-        mean=mean,
-        variance=variance,
-        epsilon=epsilon,
-        is_training=moments is None,
-    )
-    if moments is None:
-        # The kernel gives the unbiased variance, Keras averages the biased one.
-        count = tf.cast(tf.size(images) // channels, tf.float32)
-        variance = variance * (count - 1) / count
-    return outputs, mean, variance
-
-
-BATCH_NORMALIZATIONS: dict[str, Callable[..., tuple[Tensor, Tensor, Tensor]]] = {
-    "tensorflow": _tensorflow_batch_normalization
-}
-
-
-def bias_addition() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Adds a bias (c,) to maps (n, h, w, c); None where XLA makes what is best."""
-    import keras
-
-    return BIAS_ADDITIONS.get(keras.backend.backend())
-
-
-def _tensorflow_bias_addition(maps: Tensor, bias: Tensor) -> Tensor:
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def add(maps: Tensor, bias: Tensor) -> Any:
-        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
-            # Flat, or TensorFlow sees the pair of gradients that it joins.
-            flat = tf.reshape(upstream, (-1, upstream.shape[-1]))
-            return upstream, tf.raw_ops.BiasAddGrad(out_backprop=flat)
-
-        return tf.nn.bias_add(maps, bias), gradient
-
-    return add(maps, tf.convert_to_tensor(bias))
-
-
-BIAS_ADDITIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "tensorflow": _tensorflow_bias_addition
-}
+def versions() -> dict[str, str]:
+    """Versions of Python and of those libraries that are already imported."""
+    keras = sys.modules.get("keras")
+    names = ["numpy", "keras", *([keras.config.backend()] if keras else [])]
+    modules = {name: sys.modules[name] for name in names if name in sys.modules}
+    versions = {name: module.__version__ for name, module in modules.items()}
+    return {"python": platform.python_version(), **versions}

@@ -1,42 +1,40 @@
 """Measure KID of the trained model over samplers and numbers of steps."""
 
-from pathlib import Path
-
 from ddim import runtime
 from ddim.errors import one_plain_message
+from ddim.paths import PATHS
 from ddim.settings import params
 
-FILES = ("metrics/kid.csv", "metrics/kid.json", "renders/kid.png")
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "evaluate"}
 
 
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.evaluate.seed)
-    from ddim import tracking
+    from ddim import tracking, unfinished
     from ddim.evaluation import sweep
     from ddim.networks import checkpoint
-    from ddim.training import history, resume
+    from ddim.tracking import curves
 
-    resume.discard_finished("checkpoints/model.weights.h5")
+    unfinished.discard_finished(PATHS.weights)
     table, summary = sweep.evaluate(
-        checkpoint.load("checkpoints"),
+        checkpoint.load(PATHS.checkpoint),
         sampling=settings.sampling,
         settings=settings.evaluate,
         kid_params=settings.kid,
-        reference_folder=Path("data/reference"),
+        reference_folder=PATHS.reference,
     )
-    sweep.write(table, summary, *map(Path, FILES))
+    sweep.write(table, summary)
     with tracking.attach(
         settings.tracking.experiment,
         settings.model_dump(include=SECTIONS),
-        "checkpoints/model.weights.h5",
+        PATHS.weights,
         enabled=settings.tracking.enabled,
-        history=history.read("metrics/history.csv"),
-        points=history.kid_points(table, summary),
+        history=curves.read(PATHS.history),
+        points=curves.kid_points(table, summary),
     ) as run:
-        run.log_artifacts(FILES, "metrics")
-        run.register("checkpoints", summary)
+        run.log_artifacts(PATHS.figures(), "metrics")
+        run.register(PATHS.checkpoint, summary)
 
 
 if __name__ == "__main__":

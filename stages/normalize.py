@@ -1,17 +1,13 @@
 """Training crops -> mean and variance per channel."""
 
-from pathlib import Path
-
 from ddim.data import crops, normalizer
 from ddim.errors import one_plain_message
-
-CROPS = Path("data/crops")
-NORMALIZER = Path("data/normalizer.json")
+from ddim.paths import PATHS
 
 
 def main() -> None:
-    images, _ = crops.load(CROPS, "train")
-    normalizer.save(normalizer.fit(images), NORMALIZER)
+    images, _ = crops.load(PATHS.crops, "train")
+    normalizer.save(normalizer.fit(images), PATHS.normalizer)
 
 
 if __name__ == "__main__":

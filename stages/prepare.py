@@ -1,25 +1,22 @@
 """Images of any source -> uint8 crops with labels, for training and validation."""
 
-from pathlib import Path
-
 from ddim.errors import one_plain_message
+from ddim.paths import PATHS, resolve
 from ddim.preparation.prepare import prepare
 from ddim.preparation.sources import SOURCES, Request
 from ddim.settings import params
-
-CROPS = Path("data/crops")
 
 
 def main() -> None:
     settings = params.load().data
     request = Request(
         name=settings.name,
-        folder=params.resolve(settings.folder),
+        folder=resolve(settings.folder),
         images=settings.images,
         seed=settings.seed,
     )
     prepare(
-        CROPS,
+        PATHS.crops,
         SOURCES[settings.source](request),
         image_size=settings.image_size,
         channels=settings.channels,

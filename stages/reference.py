@@ -1,9 +1,8 @@
 """Compute the Inception features of the validation images."""
 
-from pathlib import Path
-
 from ddim import runtime
 from ddim.errors import one_plain_message
+from ddim.paths import PATHS
 from ddim.settings import params
 
 
@@ -12,7 +11,7 @@ def main() -> None:
     runtime.setup(**settings.runtime.model_dump())
     from ddim.metrics import reference
 
-    reference.write(Path("data/crops"), Path("data/reference"), settings.kid)
+    reference.write(PATHS.crops, PATHS.reference, settings.kid)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from ddim import runtime
 from ddim.errors import one_plain_message
+from ddim.paths import PATHS
 from ddim.settings import params
 
 SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling"}
@@ -13,19 +14,22 @@ def main() -> None:
     from ddim import tracking
     from ddim.networks import checkpoint
     from ddim.pictures import render
-    from ddim.training import history
+    from ddim.tracking import curves
 
     render.render(
-        checkpoint.load("checkpoints"), settings.sampling, settings.render, settings.kid
+        checkpoint.load(PATHS.checkpoint),
+        settings.sampling,
+        settings.render,
+        settings.kid,
     )
     with tracking.attach(
         settings.tracking.experiment,
         settings.model_dump(include=SECTIONS),
-        "checkpoints/model.weights.h5",
+        PATHS.weights,
         enabled=settings.tracking.enabled,
-        history=history.read("metrics/history.csv"),
+        history=curves.read(PATHS.history),
     ) as run:
-        run.log_artifacts(render.Pictures().written(), "pictures")
+        run.log_artifacts(PATHS.pictures(), "pictures")
 
 
 if __name__ == "__main__":

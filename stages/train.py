@@ -4,6 +4,7 @@ from functools import partial
 
 from ddim import runtime
 from ddim.errors import one_plain_message
+from ddim.paths import PATHS
 from ddim.settings import params
 from ddim.training import devices
 
@@ -14,13 +15,14 @@ def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.train.seed)
     devices.join()
-    from ddim import tracking
-    from ddim.training import history, resume, train, worker
+    from ddim import tracking, unfinished
+    from ddim.tracking import callback, curves
+    from ddim.training import resume, train, worker
 
     description = train.describe(settings.network, settings.diffusion)
     if not devices.leads():
-        return worker.follow(description, settings.train)
-    work = train.work_folder(
+        return worker.work(description, settings.train)
+    work = resume.work_folder(
         description, settings.train, settings.kid, settings.runtime
     )
     with (
@@ -33,13 +35,14 @@ def main() -> None:
             tags={"data.sha256": description.data_digest},
             run_id=resume.read_run_id(work),
             remember=partial(resume.write_run_id, work),
-            history=history.by_epoch(resume.read(work).get("history", [])),
+            history=curves.by_epoch(resume.read(work).get("history", [])),
         ) as run,
     ):
-        train.train(description, settings.train, settings.kid, work, run)
-        run.set_checkpoint("checkpoints/model.weights.h5")
-        run.log_artifact("metrics/history.csv", "metrics")
-        resume.finish(work, "checkpoints/model.weights.h5")
+        log = callback.LogEpochs(run, PATHS.epochs)
+        train.train(description, settings.train, settings.kid, work, PATHS, [log])
+        run.set_checkpoint(PATHS.weights)
+        run.log_artifact(PATHS.history, "metrics")
+        unfinished.finish(work, PATHS.weights)
 
 
 if __name__ == "__main__":

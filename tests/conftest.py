@@ -6,6 +6,8 @@ from pathlib import Path
 os.environ.pop("DVC_ROOT", None)
 
 from ddim import runtime
+from ddim.networks.description import Description
+from ddim.paths import Paths
 
 runtime.setup("tensorflow", "float32", deterministic=True)
 
@@ -20,7 +22,6 @@ from ddim.networks import checkpoint
 from ddim.preparation.items import Item, Source, Split
 from ddim.preparation.prepare import prepare
 from ddim.settings import params, recipes
-from ddim.training import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,10 +56,10 @@ def tiny_settings(**changes: dict) -> params.Params:
     return params.validate(recipes.apply(tiny_values(), changes))
 
 
-def tiny_description(**network) -> checkpoint.Description:
+def tiny_description(**network) -> Description:
     """Of a model of the recipe `tiny`, with changes of its network."""
     settings = tiny_settings(**({"network": network} if network else {}))
-    return checkpoint.Description(
+    return Description(
         network=settings.network,
         diffusion=settings.diffusion,
         image_shape=(16, 16, 3),
@@ -68,9 +69,9 @@ def tiny_description(**network) -> checkpoint.Description:
     )
 
 
-def save_model(folder: Path, description: checkpoint.Description) -> Path:
+def save_model(folder: Path, description: Description) -> Path:
     """A checkpoint with weights that are drawn, and the folder it is in."""
-    network = checkpoint.build_network(description)
+    network = description.build_network()
     dice = np.random.default_rng(0)
     for weight in network.trainable_weights:
         weight.assign(weight + dice.normal(0.0, 0.05, weight.shape))
@@ -86,10 +87,10 @@ def settings() -> params.Params:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> train.Paths:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """Crops, normalizer and reference features of blurred blobs in two classes."""
     root = tmp_path_factory.mktemp("prepared")
-    paths = train.Paths(
+    paths = Paths(
         crops=root / "crops",
         normalizer=root / "normalizer.json",
         reference=root / "reference",
@@ -102,7 +103,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> train.Paths:
 
 
 @pytest.fixture
-def paths(prepared: train.Paths, tmp_path: Path, monkeypatch) -> train.Paths:
+def paths(prepared: Paths, tmp_path: Path, monkeypatch) -> Paths:
     """The prepared data, and a working directory of its own to write to."""
     monkeypatch.chdir(tmp_path)
     return prepared

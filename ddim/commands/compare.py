@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from argparse import Namespace
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ddim.errors import DdimError, one_line
+from ddim import dvc
+from ddim.errors import DdimError
 from ddim.tracking import provenance, store
 
 FIGURES = {
@@ -101,18 +100,11 @@ def differences(settings: Sequence[Mapping[str, str]]) -> list[str]:
 
 def revisions(*, all_commits: bool = False) -> list[Revision]:
     """The workspace, commits and their experiments, in DVC's order."""
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json"]
-    done = subprocess.run(
-        [*command, *(["--all-commits"] if all_commits else [])],
-        capture_output=True,
-        text=True,
-        check=False,
+    shown = dvc.output_of(
+        *("exp", "show", "--json", *["--all-commits"] * all_commits),
+        expected="compare: expected a repository of DVC",
     )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["nothing"]
-        reason = one_line(lines[-1])[:300]
-        raise DdimError(f"compare: expected a repository of DVC; received {reason}")
-    return list(_flat(json.loads(done.stdout)))
+    return list(_flat(json.loads(shown)))
 
 
 def _flat(commits: Iterable[Mapping[str, Any]]) -> Iterable[Revision]:

@@ -13,10 +13,10 @@ from ddim.files import atomic, read_npy
 from ddim.inference.model import Model, Request, load
 from ddim.pictures import animations, layout, render
 from ddim.pictures.animations import FRAME_SECONDS
-from ddim.pictures.layout import Picture
 from ddim.pictures.slerp import slerp
 from ddim.preparation.images import decode, square
 from ddim.preparation.items import UnreadableImageError
+from ddim.sampling.grid import Picture, image_grid, save_png, to_uint8
 from ddim.settings.params import RenderParams, validate_section
 
 READABLE = 128
@@ -42,15 +42,15 @@ def sample(options: Namespace) -> None:
         **_choices(options),
     )
     images = _drawn(batches, rows * columns, model)
-    picture = layout.grid(images, rows, columns, settings.scale)
+    picture = image_grid(images, rows, columns, settings.scale)
     if classes:
         picture = layout.with_row_names(picture, classes)
-    layout.save_png(options.out, picture)
+    save_png(options.out, picture)
     print(f"{rows * columns} samples: {options.out}")
     if options.folder:
         for number, image in enumerate(images):
             path = options.folder / f"{number:06d}.png"
-            layout.save_png(path, layout.to_uint8(image))
+            save_png(path, to_uint8(image))
         print(f"each by itself: {options.folder}")
 
 
@@ -77,9 +77,9 @@ def invert(options: Namespace) -> None:
             np.save(temporary, noise, allow_pickle=False)
     shown = model.trained.description.normalizer.denormalize(noise)
     cells = np.concatenate(np.stack([images, shown, again], axis=1))
-    grid = layout.grid(cells, len(images), 3, _scale(options, model))
+    grid = image_grid(cells, len(images), 3, _scale(options, model))
     named = layout.with_column_names(grid, ["image", "noise", "again"])
-    layout.save_png(options.out, named)
+    save_png(options.out, named)
     errors = np.abs(images - again).mean(axis=(1, 2, 3))
     for path, error in zip(options.images, errors, strict=True):
         print(f"{path}: comes back with a mean absolute error of {error:.4f} (of 1)")
@@ -102,11 +102,11 @@ def interpolate(options: Namespace) -> None:
     )
     scale = _scale(options, model)
     if options.out.suffix.lower() == ".gif":
-        there = [layout.grid(image[None], 1, 1, scale) for image in images]
+        there = [image_grid(image[None], 1, 1, scale) for image in images]
         back = there[-2:0:-1]
         layout.save_gif(options.out, there + back, FRAME_SECONDS["interpolation"])
     else:
-        layout.save_png(options.out, layout.grid(images, 1, len(images), scale))
+        save_png(options.out, image_grid(images, 1, len(images), scale))
     print(f"{options.frames} images: {options.out}")
 
 

@@ -76,8 +76,7 @@ def measure(
     """
     folders = {"REAL_FOLDER": real, "GENERATED_FOLDER": generated}
     files = [_images(*folder, settings.images) for folder in folders.items()]
-    model = inception.build(settings.weights, settings.layer, settings.image_size, 3)
-    encode = inception.encoder(model, settings.batch_size)
+    encode = inception.encoder(settings, channels=3)
     features = [_features(paths, encode, image_size) for paths in files]
     inception.check_features(features[0])
     counts = [len(rows) for rows in features]
@@ -90,9 +89,7 @@ def measure(
         "kid_subsets_mean": mean,
         "kid_subsets_std": deviation,
         "conditions": {
-            **inception.conditions(
-                settings.weights, settings.layer, settings.image_size
-            ),
+            **inception.conditions(settings),
             "image_size": image_size,
             "real_images": counts[0],
             "generated_images": counts[1],

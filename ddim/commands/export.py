@@ -9,19 +9,20 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from ddim import dvc
+from ddim.data.crops import DATASET
 from ddim.errors import DdimError
 from ddim.files import atomic, copy, read_json, sha256
 from ddim.inference.sources import CHECKPOINT, folder_of
-from ddim.networks import checkpoint
+from ddim.paths import DESCRIPTION, PATHS, WEIGHTS
 from ddim.settings import params
-from ddim.tracking import backfill
 
 CARD = "README.md"
 SETTINGS = "params.yaml"
 PICTURES = {
-    "samples.png": "renders/samples.png",
-    "steps.png": "renders/sheets/steps.png",
-    "neighbours.png": "renders/sheets/neighbours.png",
+    "samples.png": PATHS.samples,
+    "steps.png": PATHS.sheets / "steps.png",
+    "neighbours.png": PATHS.sheets / "neighbours.png",
 }
 """What the card shows, and where the stage render leaves it."""
 STEPS_SHOWN = (1, 2, 3, 5, 10, 20, 50, 100)
@@ -45,7 +46,7 @@ def export(options: Namespace) -> None:
     """Write the model's folder. Raises `DdimError` if there is no model."""
     with folder_of(options.model) as source:
         facts = _facts(source, of_pipeline=options.model == CHECKPOINT)
-        for name in (checkpoint.WEIGHTS, checkpoint.DESCRIPTION):
+        for name in (WEIGHTS, DESCRIPTION):
             copy(source / name, options.folder / name)
     for name, path in facts.pictures.items():
         copy(path, options.folder / name)
@@ -194,15 +195,15 @@ def _on_limits(facts: Facts) -> Iterator[str]:
 
 def _facts(source: Path, *, of_pipeline: bool) -> Facts:
     """All that belongs to the model; leaves out what another model may have left."""
-    weights = source / checkpoint.WEIGHTS
-    description = read_json(source / checkpoint.DESCRIPTION, made_by="train")
+    weights = source / WEIGHTS
+    description = read_json(source / DESCRIPTION, made_by="train")
     if not weights.is_file() or sha256(weights) != description.get("weights_sha256"):
         raise DdimError(
-            f"{weights}: expected the weights that {checkpoint.DESCRIPTION} describes; "
+            f"{weights}: expected the weights that {DESCRIPTION} describes; "
             "received none or others"
         )
     digest = description["weights_sha256"]
-    evaluation = _json("metrics/kid.json") if of_pipeline else {}
+    evaluation = _json(PATHS.kid) if of_pipeline else {}
     if evaluation.get("checkpoint") != digest[:16]:
         evaluation = {}
     return Facts(
@@ -210,32 +211,31 @@ def _facts(source: Path, *, of_pipeline: bool) -> Facts:
         description=description,
         settings=_settings() if of_pipeline else {},
         data=_data(description["data_digest"]) if of_pipeline else {},
-        training=_json("metrics/train.json") if of_pipeline else {},
+        training=_json(PATHS.training) if of_pipeline else {},
         evaluation=evaluation,
-        figures=pd.read_csv("metrics/kid.csv") if evaluation else pd.DataFrame(),
+        figures=pd.read_csv(PATHS.kid_table) if evaluation else pd.DataFrame(),
         pictures=_pictures() if of_pipeline else {},
     )
 
 
 def _settings() -> dict[str, Any]:
     """Those that the results were made with, by `dvc.lock`."""
-    return params.read_yaml(SETTINGS) | backfill.recorded()
+    return params.read_yaml(SETTINGS) | dvc.recorded_settings()
 
 
 def _data(digest: str) -> dict[str, Any]:
-    data = _json("data/crops/dataset.json")
+    data = _json(PATHS.crops / DATASET)
     return data if data.get("sha256") == digest else {}
 
 
 def _pictures() -> dict[str, Path]:
     """Pictures drawn from the model that train left last, by `dvc.lock`."""
-    stages = _lock().get("stages", {})
+    stages = dvc.stages()
     left = _md5(stages.get("train", {}).get("outs", []))
     drawn = _md5(stages.get("render", {}).get("deps", []))
     if left is None or left != drawn:
         return {}
-    paths = {name: Path(path) for name, path in PICTURES.items()}
-    return {name: path for name, path in paths.items() if path.is_file()}
+    return {name: path for name, path in PICTURES.items() if path.is_file()}
 
 
 def _md5(files: list[dict[str, Any]]) -> str | None:
@@ -243,12 +243,8 @@ def _md5(files: list[dict[str, Any]]) -> str | None:
     return found[0] if found else None
 
 
-def _lock() -> dict[str, Any]:
-    return params.read_yaml("dvc.lock") if Path("dvc.lock").is_file() else {}
-
-
-def _json(path: str) -> dict[str, Any]:
-    return read_json(path, made_by="pipeline") if Path(path).is_file() else {}
+def _json(path: Path) -> dict[str, Any]:
+    return read_json(path, made_by="pipeline") if path.is_file() else {}
 
 
 def _data_name(facts: Facts) -> str:

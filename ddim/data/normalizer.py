@@ -1,9 +1,11 @@
 """Mean and variance per channel, so that images are scaled like the noise."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from ddim.data import crops
 from ddim.errors import DdimError
@@ -13,12 +15,16 @@ LEVELS = 256
 CHUNK = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(allow_inf_nan=False))
 class Normalizer:
     """Mean and variance of each channel, of pixel values in [0, 1]."""
 
-    mean: tuple[float, ...]
-    variance: tuple[float, ...]
+    mean: Annotated[tuple[float, ...], Field(min_length=1)]
+    variance: tuple[Annotated[float, Field(gt=0)], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.variance):
+            raise ValueError("expected as many means as variances")
 
     @property
     def means(self) -> np.ndarray:
@@ -39,6 +45,9 @@ class Normalizer:
         return np.clip(self.means + images * self.deviations, 0.0, 1.0)
 
 
+FORM = TypeAdapter(Normalizer)
+
+
 def fit(images: np.ndarray) -> Normalizer:
     """Mean and variance over all pixels of uint8 images (N, H, W, C).
 
@@ -57,25 +66,20 @@ def fit(images: np.ndarray) -> Normalizer:
 
 def save(normalizer: Normalizer, path: Path) -> None:
     """Write as JSON, floats with all their digits."""
-    write_json(path, asdict(normalizer))
+    write_json(path, FORM.dump_python(normalizer))
 
 
 def load(path: Path) -> Normalizer:
     """Read what `save` wrote. Raises `DdimError` if the file is missing or foreign."""
     content = read_json(path, made_by="normalize")
     try:
-        mean = tuple(map(float, content["mean"]))
-        variance = tuple(map(float, content["variance"]))
-    except (KeyError, TypeError, ValueError, OverflowError):
-        mean = variance = ()
-    fits = len(mean) == len(variance) > 0 and np.isfinite(mean + variance).all()
-    if not fits or min(variance) <= 0:
+        return FORM.validate_python(content)
+    except ValidationError:
         raise DdimError(
             f"{path}: expected lists named mean and variance, of as many numbers, "
             f"variances positive; received {content!r:.100}; run the stage normalize "
             "again"
-        )
-    return Normalizer(mean, variance)
+        ) from None
 
 
 def _histograms(images: np.ndarray) -> np.ndarray:

@@ -15,8 +15,10 @@ from ddim.metrics import inception, reference
 from ddim.metrics.inception import Encoder
 from ddim.metrics.kid import check_sizes, kid, kid_batches, kid_subsets
 from ddim.networks import checkpoint
+from ddim.paths import PATHS, Paths
 from ddim.sampling.first_predictions import FirstPredictions
-from ddim.sampling.generator import Method
+from ddim.sampling.generator import trained_generator
+from ddim.sampling.method import Method
 from ddim.settings.params import EvaluateParams, KidParams, SamplingParams
 
 HEADLINE_STEPS = (5, 20)
@@ -44,12 +46,9 @@ def evaluate(
         subset_size=settings.subset_size,
         batch_size=kid_params.batch_size,
     )
-    generator = trained.generator(sampling.batch_size, sampling.schedule)
+    generator = trained_generator(trained, sampling.batch_size, sampling.schedule)
     channels = generator.shape[-1]
-    model = inception.build(
-        kid_params.weights, kid_params.layer, kid_params.image_size, channels
-    )
-    encoder = inception.encoder(model, kid_params.batch_size)
+    encoder = inception.encoder(kid_params, channels)
     jobs = _jobs(sampling, settings, trained.description.num_classes)
     passes = sum(evaluations(way.sampler, steps) for way, steps in jobs)
     firsts = FirstPredictions()
@@ -77,18 +76,12 @@ def evaluate(
     return table, {"checkpoint": trained.sha256[:16], **summary}
 
 
-def write(
-    table: pd.DataFrame,
-    summary: dict[str, Any],
-    table_path: Path,
-    summary_path: Path,
-    picture_path: Path,
-) -> None:
+def write(table: pd.DataFrame, summary: dict[str, Any], paths: Paths = PATHS) -> None:
     """Write the table as CSV and as a PNG, the summary as JSON."""
-    with atomic(table_path) as temporary:
+    with atomic(paths.kid_table) as temporary:
         table.to_csv(temporary, index=False)
-    write_json(summary_path, summary)
-    plot.write(picture_path, table)
+    write_json(paths.kid, summary)
+    plot.write(paths.kid_plot, table)
 
 
 def _jobs(

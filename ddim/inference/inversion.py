@@ -10,7 +10,8 @@ from ddim.diffusion.schedules import Schedule
 from ddim.diffusion.steps import Level, advance, levels_at
 from ddim.diffusion.time_grids import GRIDS
 from ddim.errors import DdimError
-from ddim.sampling.generator import Generator, Method
+from ddim.sampling.generator import Generator
+from ddim.sampling.method import Method
 
 Array = Any
 

@@ -20,12 +20,13 @@ import numpy as np
 from ddim import runtime
 from ddim.errors import DdimError
 from ddim.inference.sources import CHECKPOINT, folder_of
+from ddim.sampling.method import Method
 from ddim.settings.fields import Count, SamplerName, Seed, Steps
 from ddim.settings.params import SamplingParams, validate_section
 
 if TYPE_CHECKING:
     from ddim.networks.checkpoint import Trained
-    from ddim.sampling.generator import Generator, Method
+    from ddim.sampling.generator import Generator
 
 
 def load(source: str | Path = CHECKPOINT) -> "Model":
@@ -51,10 +52,8 @@ class Request(SamplingParams):
     sampler: SamplerName
 
     @property
-    def method(self) -> "Method":
+    def method(self) -> Method:
         """As the generator takes it."""
-        from ddim.sampling.generator import Method
-
         return Method.of(self, self.sampler)
 
 
@@ -208,7 +207,9 @@ class Model:
     def generator(self, schedule: str | None = None) -> "Generator":
         """Compiled once per schedule; None is the one of the training."""
         if schedule not in self._generators:
-            made = self.trained.generator(self.batch_size, schedule)
+            from ddim.sampling.generator import trained_generator
+
+            made = trained_generator(self.trained, self.batch_size, schedule)
             self._generators[schedule] = made
         return self._generators[schedule]
 

@@ -3,20 +3,18 @@
 MLflow finds `_load_pyfunc` by its name, so that nothing has to be pickled.
 """
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from pydantic import Field
 
 from ddim.errors import DdimError
 from ddim.inference.model import Model, load
-from ddim.pictures import layout
-from ddim.sampling import generator
+from ddim.sampling.generator import noise
+from ddim.sampling.grid import png
 from ddim.settings.fields import Guidance, SamplerName, Section, Seed, Steps
 from ddim.settings.params import validate_section
 
@@ -63,7 +61,7 @@ class ServedModel:
             images = self._images(rows)
         except DdimError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
-        return pd.DataFrame({"png": [_png(images[row]) for row in rows]}, data.index)
+        return pd.DataFrame({"png": [png(images[row]) for row in rows]}, data.index)
 
     def _images(self, rows: list[Row]) -> dict[Row, np.ndarray]:
         groups: dict[tuple, list[Row]] = {}
@@ -86,9 +84,7 @@ class ServedModel:
             sampler=first.sampler,
             guidance_scale=first.guidance_scale,
             classes=[row.image_class or known[0] for row in rows] if known else (),
-            initial_noise=np.concatenate(
-                [generator.noise(row.seed, [0], shape) for row in rows]
-            ),
+            initial_noise=np.concatenate([noise(row.seed, [0], shape) for row in rows]),
         )
 
 
@@ -102,15 +98,6 @@ def _plain(value: Any) -> Any:
     number = value.item() if isinstance(value, np.generic) else value
     whole = isinstance(number, float) and number.is_integer()
     return int(number) if whole else number
-
-
-def _png(image: np.ndarray) -> bytes:
-    pixels = layout.to_uint8(image)
-    file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(
-        file, "PNG"
-    )
-    return file.getvalue()
 
 
 def _load_pyfunc(folder: str) -> ServedModel:

@@ -1,16 +1,15 @@
 """Where a trained model may come from: a folder, a DVC experiment, MLflow."""
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ddim.errors import DdimError, one_line
+from ddim import dvc
+from ddim.paths import PATHS
 from ddim.tracking import store
 
-CHECKPOINT = "checkpoints"
+CHECKPOINT = str(PATHS.checkpoint)
 """Where the pipeline leaves its model."""
 
 
@@ -33,19 +32,11 @@ def folder_of(source: str | Path) -> Iterator[Path]:
 def _from_dvc(source: str, room: Path) -> Path:
     name = source.removeprefix(DVC)
     folder = room / CHECKPOINT
-    command = ["get", ".", CHECKPOINT, "--rev", name, "--out", str(folder)]
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *command],
-        capture_output=True,
-        text=True,
-        check=False,
+    dvc.output_of(
+        *("get", ".", CHECKPOINT, "--rev", name, "--out", str(folder)),
+        expected=f"{source}: expected an experiment, branch or commit with a trained "
+        "model",
     )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["nothing"]
-        raise DdimError(
-            f"{source}: expected an experiment, branch or commit with a trained model; "
-            f"received {one_line(lines[-1])[:300]}"
-        )
     return folder
 
 

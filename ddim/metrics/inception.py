@@ -13,15 +13,16 @@ import numpy as np
 from ddim import runtime
 from ddim.errors import DdimError
 from ddim.files import NO_WEIGHTS, sha256
-from ddim.preparation import procedural
-from ddim.preparation.images import square
-from ddim.settings.params import resolve
+from ddim.paths import resolve
+from ddim.settings.sections import KidParams
 
 RANDOM_SEED = 12345
 """Of the random weights: the same in every run, so that figures can be compared."""
 
 CALIBRATION_PICTURES = 128
 CALIBRATION_BATCHES = 4
+CALIBRATION_CONTRAST = 0.5
+"""Standard deviation of a picture, about that of photographs in [-1, 1]."""
 
 DOWNLOAD_SECONDS = 10.0
 """Without a byte from the server, after which there is no network."""
@@ -55,7 +56,14 @@ def build(weights: str, layer: str, image_size: int, channels: int) -> keras.Mod
         keras.config.set_dtype_policy(policy)
 
 
-def encoder(model: keras.Model, batch_size: int) -> Encoder:
+def encoder(kid: KidParams, channels: int) -> Encoder:
+    """Features of any number of images, as the settings say, compiled for one batch."""
+    return compiled(
+        build(kid.weights, kid.layer, kid.image_size, channels), kid.batch_size
+    )
+
+
+def compiled(model: keras.Model, batch_size: int) -> Encoder:
     """The model as a function of any number of images, compiled for one batch size."""
     infer = runtime.compile_model(model)
 
@@ -69,16 +77,16 @@ def encoder(model: keras.Model, batch_size: int) -> Encoder:
     return encode
 
 
-def conditions(weights: str, layer: str, image_size: int) -> dict[str, Any]:
-    """What a KID figure has to be reported with, and is comparable under only."""
-    named = weights in WEIGHTS
-    digest = None if named else sha256(resolve(weights))[:16]
+def conditions(kid: KidParams) -> dict[str, Any]:
+    """Encoder settings; KIDs compare only if these are equal."""
+    named = kid.weights in WEIGHTS
+    digest = None if named else sha256(resolve(kid.weights))[:16]
     return {
         "encoder": "InceptionV3",
-        "weights": weights if named else Path(weights).name,
+        "weights": kid.weights if named else Path(kid.weights).name,
         "weights_sha256": digest,
-        "layer": layer,
-        "resolution": image_size,
+        "layer": kid.layer,
+        "resolution": kid.image_size,
     }
 
 
@@ -136,7 +144,7 @@ def _inception_v3(weights: str | None, shape: tuple[int, int, int]) -> keras.Mod
 
 
 def _random(shape: tuple[int, int, int]) -> keras.Model:
-    """He-normal kernels (arXiv 1502.01852), batch statistics of drawn flowers.
+    """He-normal kernels (arXiv 1502.01852), batch statistics of smooth noise.
 
     With neutral statistics the features of all images would point in about the same
     direction after so many layers, and KID would measure next to nothing.
@@ -155,7 +163,7 @@ def _random(shape: tuple[int, int, int]) -> keras.Model:
         for layer in model.layers
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
-    pictures = _drawn_flowers(model.input_shape[1])
+    pictures = _smooth_noise(model.input_shape[1])
     for number, batch in enumerate(np.split(pictures, CALIBRATION_BATCHES)):
         for layer in normalizations:
             layer.momentum = number / (number + 1)  # the mean over all batches
@@ -167,11 +175,16 @@ WEIGHTS = {"imagenet": _imagenet, "random": _random}
 """By name; any other name is the path of a weights file."""
 
 
-def _drawn_flowers(size: int) -> np.ndarray:
-    """Pictures (n, size, size, 3) in [-1, 1] that need no download."""
-    split = procedural.flowers(CALIBRATION_PICTURES, RANDOM_SEED).splits["all"]
-    pictures = [square(item.load(), size, 3) for item in split.items]
-    return np.stack(pictures).astype(np.float32) / 127.5 - 1
+def _smooth_noise(size: int) -> np.ndarray:
+    """Pictures (n, size, size, 3) in [-1, 1] whose amplitude falls as 1 / frequency."""
+    generator = np.random.default_rng(RANDOM_SEED)
+    shape = (CALIBRATION_PICTURES, size, size, 3)
+    waves = np.fft.rfft2(generator.standard_normal(shape), axes=(1, 2))
+    rows, columns = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]
+    frequencies = np.maximum(np.hypot(rows, columns), 1 / size)[..., None]
+    pictures = np.fft.irfft2(waves / frequencies, s=(size, size), axes=(1, 2))
+    pictures *= CALIBRATION_CONTRAST / pictures.std(axis=(1, 2, 3), keepdims=True)
+    return np.clip(pictures, -1, 1).astype(np.float32)
 
 
 def _layer_output(inception: keras.Model, layer: str) -> Any:

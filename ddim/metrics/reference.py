@@ -27,8 +27,7 @@ def write(crops_folder: Path, folder: Path, kid: KidParams) -> None:
             "data.train_fraction: expected 2 validation images or more, for KID; "
             f"received {len(images)}"
         )
-    model = inception.build(kid.weights, kid.layer, kid.image_size, images.shape[-1])
-    encode = inception.encoder(model, kid.batch_size)
+    encode = inception.encoder(kid, images.shape[-1])
     count = min(kid.images, len(images))
     rows = np.arange(count) * len(images) // count
     starts = tqdm(range(0, count, kid.batch_size), desc="reference features")
@@ -41,7 +40,7 @@ def write(crops_folder: Path, folder: Path, kid: KidParams) -> None:
     write_json(
         folder / CONDITIONS,
         {
-            **inception.conditions(kid.weights, kid.layer, kid.image_size),
+            **inception.conditions(kid),
             "dims": features.shape[1],
             "images": len(features),
             "data_digest": crops.dataset(crops_folder)["sha256"],
@@ -64,7 +63,7 @@ def load(
             f"{folder / CONDITIONS}: expected a mapping; received {conditions!r:.60}; "
             "run the stage reference again"
         )
-    expected = inception.conditions(kid.weights, kid.layer, kid.image_size)
+    expected = inception.conditions(kid)
     if data_digest:
         expected["data_digest"] = data_digest
     received = {key: conditions.get(key) for key in expected}

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddim.networks.fast_layers import Conv2D
-from ddim.runtime import Tensor
+from ddim.networks.fast_layers import Conv2D, Tensor
 
 
 @keras.saving.register_keras_serializable("ddim")

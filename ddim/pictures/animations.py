@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from ddim.networks.checkpoint import Trained
 from ddim.pictures import layout
-from ddim.pictures.layout import Picture
 from ddim.pictures.slerp import slerp
-from ddim.sampling import generator as generate
-from ddim.sampling.generator import Generator, Method, row_labels
+from ddim.sampling.generator import Generator, noise, trained_generator
+from ddim.sampling.grid import Picture, image_grid, row_labels
+from ddim.sampling.method import Method
 from ddim.settings.params import RenderParams, SamplingParams
 
 PROCESS_COLUMNS = 6
@@ -43,7 +43,7 @@ def over_steps(series: dict[int, np.ndarray], settings: RenderParams) -> list[Pi
     """A frame per number of steps, from images (rows * columns, h, w, c) for each."""
     return [
         layout.with_caption(
-            layout.grid(images, settings.rows, settings.columns, settings.scale),
+            image_grid(images, settings.rows, settings.columns, settings.scale),
             f"{steps} step" + "s" * (steps != 1),
         )
         for steps, images in series.items()
@@ -58,7 +58,7 @@ def process(
     settings: RenderParams,
 ) -> list[Picture]:
     """A frame per step: noisy images above, the images predicted from them below."""
-    generator = trained.generator(PROCESS_COLUMNS, sampling.schedule)
+    generator = trained_generator(trained, PROCESS_COLUMNS, sampling.schedule)
     classes = trained.description.class_numbers(settings.classes)
     labels = row_labels(PROCESS_COLUMNS, 1, generator.num_classes, classes)
     frames = []
@@ -71,7 +71,7 @@ def process(
             generator.normalizer.denormalize(ops.convert_to_numpy(images))
             for images in (noisy_images, pred_images)
         ]
-        picture = layout.grid(np.concatenate(rows), 2, PROCESS_COLUMNS, settings.scale)
+        picture = image_grid(np.concatenate(rows), 2, PROCESS_COLUMNS, settings.scale)
         caption = f"step {step + 1} of {steps}: noisy above, predicted below"
         frames.append(layout.with_caption(picture, caption))
 
@@ -122,7 +122,7 @@ def interpolation(
     rows, columns = INTERPOLATION_GRID
     labels = row_labels(rows, columns, generator.num_classes, classes)
     keys = [
-        generate.noise(
+        noise(
             settings.seed,
             range(key * rows * columns, (key + 1) * rows * columns),
             generator.shape,
@@ -145,7 +145,7 @@ def interpolation(
     total = -(-len(noises) * rows * columns // generator.batch_size)
     cells = np.concatenate(list(tqdm(images, "interpolation", total, unit="batch")))
     return [
-        layout.grid(frame, rows, columns, settings.scale)
+        image_grid(frame, rows, columns, settings.scale)
         for frame in np.split(cells, len(noises))
     ]
 

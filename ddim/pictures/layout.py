@@ -1,4 +1,4 @@
-"""Images to PNG grids and GIF animations, with Pillow."""
+"""Captions and names on pictures, and GIF animations, with Pillow."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +7,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ddim.files import atomic
+from ddim.sampling.grid import Picture, to_pillow
 
 PALETTE_PIXELS = 50_000
 """Looked at for the colours of an animation, evenly spread, at most."""
 
 KMEANS = 3
 """As Pillow counts it."""
-
-Picture = np.ndarray
-"""uint8 (height, width, channels), 1 or 3 channels."""
-
 
 CAPTION_HEIGHT = 28
 FONT_SIZE = 0.6 * CAPTION_HEIGHT
@@ -25,30 +22,13 @@ GAP = 12
 """Pixels between pictures side by side."""
 
 
-def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Values in [0, 1] to the nearest of 256 levels."""
-    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
-
-
-def grid(images: np.ndarray, rows: int, columns: int, scale: int = 1) -> Picture:
-    """Images (rows * columns, h, w, c) in [0, 1], row by row, without gaps.
-
-    Every pixel becomes `scale` x `scale` pixels.
-    """
-    height, width, channels = images.shape[1:]
-    cells = to_uint8(images).reshape(rows, columns, height, width, channels)
-    sheet = cells.transpose(0, 2, 1, 3, 4)
-    sheet = sheet.reshape(rows * height, columns * width, channels)
-    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
-
-
 def with_caption(picture: Picture, text: str) -> Picture:
     """The picture with a line of black text on white above it."""
     font = ImageFont.load_default(FONT_SIZE)
     line = Image.new("RGB", (picture.shape[1], CAPTION_HEIGHT), "white")
     ImageDraw.Draw(line).text((MARGIN, 4), text, fill="black", font=font)
     return np.concatenate(
-        [np.asarray(line), np.asarray(_pillow(picture).convert("RGB"))]
+        [np.asarray(line), np.asarray(to_pillow(picture).convert("RGB"))]
     )
 
 
@@ -94,17 +74,11 @@ def read_png(path: str | Path) -> Picture:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def save_png(path: str | Path, picture: Picture) -> None:
-    """Write a PNG; the same picture gives the same bytes."""
-    with atomic(path) as temporary:
-        _pillow(picture).save(temporary, format="PNG", optimize=True)
-
-
 def save_gif(path: str | Path, frames: Sequence[Picture], seconds: float) -> None:
     """Write an endless GIF that shows each frame for `seconds`, the last four times."""
     palette = _shared_palette(frames)
     pictures = [
-        _pillow(frame)
+        to_pillow(frame)
         .convert("RGB")
         .quantize(palette=palette, dither=Image.Dither.NONE)
         for frame in frames
@@ -131,11 +105,7 @@ def _shared_palette(frames: Sequence[Picture]) -> Image.Image:
     pixels = np.concatenate([frame.reshape(-1, frame.shape[-1]) for frame in frames])
     some = pixels[:: -(-len(pixels) // PALETTE_PIXELS)]
     return (
-        _pillow(some[None])
+        to_pillow(some[None])
         .convert("RGB")
         .quantize(256, Image.Quantize.MEDIANCUT, kmeans=KMEANS)
     )
-
-
-def _pillow(picture: Picture) -> Image.Image:
-    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)

@@ -1,4 +1,4 @@
-"""All pictures of a trained model, written where `Pictures` says."""
+"""All pictures of a trained model."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,27 +8,14 @@ from tqdm import tqdm
 
 from ddim.data import crops
 from ddim.metrics import inception
-from ddim.networks.checkpoint import Description, Trained
+from ddim.networks.checkpoint import Trained
+from ddim.networks.description import Description
+from ddim.paths import PATHS, Paths
 from ddim.pictures import animations, layout, schedule_plot, sheets
-from ddim.sampling.generator import Generator, Method, row_labels
+from ddim.sampling.generator import Generator, trained_generator
+from ddim.sampling.grid import image_grid, row_labels, save_png
+from ddim.sampling.method import Method
 from ddim.settings.params import KidParams, RenderParams, SamplingParams
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Where pictures go, and where those that others made come from."""
-
-    samples: Path = Path("renders/samples.png")
-    schedules: Path = Path("renders/schedules.png")
-    sheets: Path = Path("renders/sheets")
-    animations: Path = Path("renders/animations")
-    crops: Path = Path("data/crops")
-    epochs: Path = Path("renders/epochs")
-
-    def written(self) -> list[Path]:
-        """Every file there is, in a fixed order."""
-        many = [*self.sheets.glob("*.png"), *self.animations.glob("*.gif")]
-        return [self.samples, self.schedules, *sorted(many)]
 
 
 @dataclass(frozen=True)
@@ -44,10 +31,10 @@ def render(
     sampling: SamplingParams,
     settings: RenderParams,
     kid: KidParams,
-    paths: Pictures = Pictures(),
+    paths: Paths = PATHS,
 ) -> None:
     """Draw and write every picture."""
-    generator = trained.generator(sampling.batch_size, sampling.schedule)
+    generator = trained_generator(trained, sampling.batch_size, sampling.schedule)
     way = Method.of(sampling, settings.sampler)
     rows = rows_of_grid(trained.description, settings)
     samples = grid_images(generator, way, rows, settings, settings.diffusion_steps)
@@ -89,14 +76,14 @@ def write_samples(
     path: Path, images: np.ndarray, rows: Rows, settings: RenderParams
 ) -> None:
     """PNG with a grid of samples; the names of classes stand left of their rows."""
-    picture = layout.grid(images, settings.rows, settings.columns, settings.scale)
+    picture = image_grid(images, settings.rows, settings.columns, settings.scale)
     if rows.names:
         picture = layout.with_row_names(picture, rows.names)
-    layout.save_png(path, picture)
+    save_png(path, picture)
 
 
 def write_sheets(
-    paths: Pictures,
+    paths: Paths,
     series: dict[int, np.ndarray],
     generator: Generator,
     way: Method,
@@ -110,10 +97,7 @@ def write_sheets(
     )
     train_images, _ = crops.load(paths.crops, "train")
     validation_images, _ = crops.load(paths.crops, "validation")
-    encode = inception.encoder(
-        inception.build(kid.weights, kid.layer, kid.image_size, generator.shape[-1]),
-        kid.batch_size,
-    )
+    encode = inception.encoder(kid, generator.shape[-1])
     drawn = {
         "steps": sheets.over_steps(series, settings),
         "real-and-generated": sheets.real_and_generated(
@@ -126,11 +110,11 @@ def write_sheets(
     if generator.num_classes is not None:
         drawn["guidance"] = sheets.guidance(generator, way, settings)
     for name, picture in drawn.items():
-        layout.save_png(paths.sheets / f"{name}.png", picture)
+        save_png(paths.sheets / f"{name}.png", picture)
 
 
 def write_animations(
-    paths: Pictures,
+    paths: Paths,
     series: dict[int, np.ndarray],
     generator: Generator,
     way: Method,

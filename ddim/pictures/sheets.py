@@ -6,8 +6,9 @@ import numpy as np
 
 from ddim.metrics.inception import Encoder
 from ddim.pictures import layout
-from ddim.pictures.layout import Picture
-from ddim.sampling.generator import Generator, Method, row_labels
+from ddim.sampling.generator import Generator
+from ddim.sampling.grid import Picture, image_grid, row_labels
+from ddim.sampling.method import Method
 from ddim.settings.params import RenderParams
 
 STEP_ROWS = 6
@@ -32,7 +33,7 @@ def over_steps(series: dict[int, np.ndarray], settings: RenderParams) -> Picture
     rows = len(shown[0])
     cells = np.stack(shown, axis=1)
     cells = cells.reshape(rows * len(series), *cells.shape[2:])
-    return layout.grid(cells, rows, len(series), settings.scale)
+    return image_grid(cells, rows, len(series), settings.scale)
 
 
 def real_and_generated(
@@ -46,7 +47,7 @@ def real_and_generated(
     dice = np.random.default_rng(settings.seed)
     chosen = np.sort(dice.choice(len(real_images), rows * columns))
     grids = [
-        layout.grid(images, rows, columns, settings.scale)
+        image_grid(images, rows, columns, settings.scale)
         for images in (real_images[chosen] / 255, generated[: rows * columns])
     ]
     names = ("real", "generated")
@@ -70,10 +71,8 @@ def nearest_neighbours(
     samples = generated[:NEIGHBOUR_ROWS]
     found = nearest(train_images, encode(samples), encode, settings.neighbours)
     rows, columns = found.shape
-    left = layout.grid(samples, rows, 1, settings.scale)
-    right = layout.grid(
-        train_images[found.ravel()] / 255, rows, columns, settings.scale
-    )
+    left = image_grid(samples, rows, 1, settings.scale)
+    right = image_grid(train_images[found.ravel()] / 255, rows, columns, settings.scale)
     return layout.beside(
         layout.with_column_names(left, [""]),
         layout.with_column_names(right, ["nearest training images"]),
@@ -109,7 +108,7 @@ def guidance(generator: Generator, method: Method, settings: RenderParams) -> Pi
     ]
     cells = np.stack(columns, axis=1)
     cells = cells.reshape(-1, *cells.shape[2:])
-    picture = layout.grid(cells, rows, len(columns), settings.scale)
+    picture = image_grid(cells, rows, len(columns), settings.scale)
     return layout.with_column_names(picture, [f"{w:g}" for w in GUIDANCE_SCALES])
 
 

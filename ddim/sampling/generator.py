@@ -1,13 +1,13 @@
-"""From a trained network to images: noise, guidance, batches, the compiled denoiser.
+"""From a trained network to images: noise, batches, the compiled denoiser.
 
 Noise is drawn with NumPy as a function of (seed, image number, step), so image k is the
 same whatever the batch size, the number of images and the backend's generator.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,12 +15,14 @@ from keras import ops
 
 from ddim import runtime
 from ddim.data.normalizer import Normalizer
-from ddim.diffusion.parametrization import split
+from ddim.diffusion import schedules
 from ddim.diffusion.samplers import SAMPLERS, clip_images
 from ddim.diffusion.schedules import Schedule
 from ddim.diffusion.time_grids import GRIDS
+from ddim.networks.checkpoint import Trained
+from ddim.sampling.denoiser import Denoiser
 from ddim.sampling.first_predictions import FirstPredictions
-from ddim.settings.params import SamplingParams
+from ddim.sampling.method import DEFAULT_METHOD, Method
 
 Tensor = Any
 INITIAL = 0
@@ -39,91 +41,6 @@ def noise(
             for image in images
         ]
     )
-
-
-class Denoiser(keras.Model):
-    """Separates noisy images into images and noises with a network's weights.
-
-    Inputs: `noisy_images` (n, h, w, c), `signal_rates` and `noise_rates` (1, 1, 1, 1)
-    and, for a class-conditional network, `labels` (n,) and `guidance_scale` (); with
-    these, noises = unconditional + scale (conditional - unconditional)
-    (arXiv 2207.12598, eq. 6), where scale 1 is the plain conditional prediction.
-    """
-
-    def __init__(
-        self, network: keras.Model, prediction: str, num_classes: int | None = None
-    ) -> None:
-        # float32 whatever the precision: else Keras rounds the noisy images and their
-        # rates, which are to be mixed exactly. The network inside keeps its own.
-        super().__init__(name="denoiser", dtype="float32")
-        self.network = network
-        self.prediction = prediction
-        self.num_classes = num_classes
-        self.built = True
-
-    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Any:
-        """Predicted images and predicted noises, each (n, h, w, c), float32."""
-        if self.num_classes is None:
-            return self._separate(inputs)
-        conditional = self._separate(inputs, inputs["labels"])
-        if "guidance_scale" not in inputs:
-            return conditional
-        null = ops.full_like(inputs["labels"], self.num_classes)
-        unconditional = self._separate(inputs, null)
-        scale = inputs["guidance_scale"]
-        noises = unconditional[1] + scale * (conditional[1] - unconditional[1])
-        images = (inputs["noisy_images"] - inputs["noise_rates"] * noises) / inputs[
-            "signal_rates"
-        ]
-        return images, noises
-
-    def _separate(self, inputs: dict[str, Tensor], *labels: Tensor) -> Any:
-        noisy_images = inputs["noisy_images"]
-        signal_rates, noise_rates = inputs["signal_rates"], inputs["noise_rates"]
-        variances = ops.broadcast_to(
-            noise_rates**2, (ops.shape(noisy_images)[0], 1, 1, 1)
-        )
-        prediction = self.network([noisy_images, variances, *labels], training=False)
-        prediction = ops.cast(prediction, "float32")
-        parts = split(
-            self.prediction, noisy_images, prediction, signal_rates, noise_rates
-        )
-        return parts.images, parts.noises
-
-
-@dataclass(frozen=True)
-class Method:
-    """How to sample, apart from the number of steps; the names are of `params.yaml`."""
-
-    sampler: str = "ddim"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    grid: str = "uniform"
-    karras_rho: float = 7.0
-    clip: bool = False
-    guidance_scale: float = 1.0
-
-    @classmethod
-    def of(
-        cls, sampling: SamplingParams, sampler: str, guidance_scale: float | None = None
-    ) -> Self:
-        """One sampler as the settings say, at another guidance scale if given."""
-        scale = sampling.guidance_scale if guidance_scale is None else guidance_scale
-        return cls(
-            sampler=sampler,
-            options=sampling.options.get(sampler, {}),
-            grid=sampling.grid,
-            karras_rho=sampling.karras_rho,
-            clip=sampling.clip,
-            guidance_scale=scale,
-        )
-
-    def guided(self, scale: float) -> Self:
-        """The same at another guidance scale."""
-        return replace(self, guidance_scale=scale)
-
-
-DEFAULT_METHOD = Method()
-"""Deterministic DDIM on a uniform grid, which val_kid is measured with."""
 
 
 @dataclass(frozen=True)
@@ -233,19 +150,7 @@ class Generator:
         return {"draw_noise": draw_noise}
 
 
-def row_labels(
-    rows: int, columns: int, num_classes: int | None, classes: Sequence[int] = ()
-) -> np.ndarray | None:
-    """Labels (rows * columns,) of a grid with one class per row, in turn.
-
-    None for a network without classes; all its classes unless some are chosen.
-    """
-    if num_classes is None:
-        return None
-    return np.resize(classes or range(num_classes), rows).repeat(columns)
-
-
-def generator(
+def compile_generator(
     network: keras.Model,
     *,
     prediction: str,
@@ -258,6 +163,21 @@ def generator(
     shape = tuple(network.output.shape[1:])
     infer = runtime.compile_model(Denoiser(network, prediction, num_classes))
     return Generator(infer, schedule, normalizer, shape, batch_size, num_classes)
+
+
+def trained_generator(
+    trained: Trained, batch_size: int, schedule: str | None = None
+) -> Generator:
+    """A trained model's, along another schedule than in training if one is named."""
+    description = trained.description
+    return compile_generator(
+        trained.network,
+        prediction=description.diffusion.prediction,
+        schedule=schedules.make(description.diffusion, schedule),
+        normalizer=description.normalizer,
+        batch_size=batch_size,
+        num_classes=description.num_classes,
+    )
 
 
 def _scalar(value: float) -> Tensor:

@@ -4,7 +4,6 @@
 `ddim.settings.cross_checks` what does not go together.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from ddim.errors import DdimError, one_line
+from ddim.paths import resolve
 from ddim.settings import cross_checks, messages
 from ddim.settings.fields import Section
 from ddim.settings.messages import short
@@ -45,7 +45,6 @@ __all__ = [
     "TrainParams",
     "load",
     "read_yaml",
-    "resolve",
     "validate",
     "validate_section",
 ]
@@ -115,15 +114,6 @@ def _reason(error: BaseException) -> str:
     else:
         told = str(error) or type(error).__name__
     return one_line(" ".join(told.split()))[:300]
-
-
-def resolve(path: str | Path) -> Path:
-    """A path of the settings; relative ones start at the project's folder.
-
-    DVC runs temporary and queued experiments in a copy that holds only tracked files,
-    and says in `DVC_ROOT` where the project is.
-    """
-    return Path(os.environ.get("DVC_ROOT", "."), os.path.expanduser(path))
 
 
 def _check_files(params: Params) -> None:

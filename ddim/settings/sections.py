@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ddim.diffusion.losses import LOSSES, WEIGHTINGS
 from ddim.diffusion.noise_levels import NOISE_LEVELS
 from ddim.diffusion.parametrization import PREDICTIONS
 from ddim.diffusion.time_grids import GRIDS
@@ -133,9 +134,9 @@ class TrainParams(Section):
     batch_size: BatchSize
     devices: Annotated[Count, Field(le=65_536)]
     steps_per_execution: Annotated[Count, Field(le=1024)] | None
-    loss: Literal["mae", "mse", "huber"]
+    loss: Annotated[Text, one_of(LOSSES)]
     loss_target: Annotated[Text, one_of(PREDICTIONS)]
-    loss_weighting: Literal["none", "min_snr"]
+    loss_weighting: Annotated[Text, one_of(WEIGHTINGS)]
     min_snr_gamma: Annotated[Positive, Field(le=1e6)]
     noise_levels: Annotated[Text, one_of(NOISE_LEVELS)]
     optimizer: Literal["adamw", "adam"]

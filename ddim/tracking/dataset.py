@@ -7,6 +7,7 @@ from typing import Any
 
 from ddim.errors import DdimError
 from ddim.files import read_json
+from ddim.paths import DESCRIPTION
 from ddim.tracking.provenance import Settings, data_name
 
 TAG = "data.sha256"
@@ -17,7 +18,7 @@ DIGEST_LETTERS = 36
 def tag(checkpoint: str | Path) -> dict[str, str]:
     """The tag for the images that weights were trained on; empty if it is not known."""
     try:
-        told = read_json(Path(checkpoint).with_name("model.json"), made_by="train")
+        told = read_json(Path(checkpoint).with_name(DESCRIPTION), made_by="train")
     except DdimError:
         return {}
     known = isinstance(told, dict) and "data_digest" in told

@@ -4,7 +4,6 @@ git commit, DVC experiment, versions.
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import textwrap
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 
 from ddim.errors import DdimError
+from ddim.runtime import versions
 from ddim.settings import recipes
 from ddim.settings.params import Params
 
@@ -177,15 +177,6 @@ def _installed() -> Iterator[str]:
         with suppress(metadata.PackageNotFoundError):
             metadata.version(name)
             yield name
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of those libraries that are already imported."""
-    keras = sys.modules.get("keras")
-    names = ["numpy", "keras", *([keras.config.backend()] if keras else [])]
-    modules = {name: sys.modules[name] for name in names if name in sys.modules}
-    versions = {name: module.__version__ for name, module in modules.items()}
-    return {"python": platform.python_version(), **versions}
 
 
 def _flatten(settings: Settings) -> dict[str, Any]:

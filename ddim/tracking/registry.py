@@ -22,14 +22,13 @@ from typing import Any
 
 from ddim import runtime
 from ddim.files import sha256
+from ddim.paths import DESCRIPTION, WEIGHTS
 from ddim.tracking.provenance import Settings, data_name
 
 ALIAS = "best"
 NAME = "model"
 """Of the logged model: `runs:/RUN_ID/model`."""
 FOLDER = "checkpoint"
-WEIGHTS = "model.weights.h5"
-FILES = (WEIGHTS, "model.json")
 CHECKPOINT_TAG = "checkpoint_sha256"
 VAL_KID_TAG = "val_kid"
 LOADER = "ddim.inference.serving"
@@ -167,7 +166,7 @@ def _save(folder: Path, checkpoint: Path, model: Any, run: Any) -> None:
     from mlflow.models import Model
 
     (folder / FOLDER).mkdir()
-    for file in FILES:
+    for file in (WEIGHTS, DESCRIPTION):
         shutil.copyfile(checkpoint / file, folder / FOLDER / file)
     pyfunc.save_model(
         str(folder / NAME),

@@ -10,6 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from ddim.errors import DdimError
+from ddim.paths import project
 
 HOST = "127.0.0.1"
 LOCK_SECONDS = 120
@@ -203,5 +204,4 @@ def _artifacts() -> str | None:
 
 
 def _root() -> Path:
-    """The project's folder, also in the copies in which DVC runs experiments."""
-    return Path(os.environ.get("DVC_ROOT", ".")).resolve()
+    return project().resolve()

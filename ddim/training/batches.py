@@ -4,6 +4,11 @@ import keras
 import numpy as np
 
 from ddim.data import crops
+from ddim.errors import DdimError
+from ddim.networks.description import Description
+from ddim.paths import Paths
+from ddim.settings.sections import TrainParams
+from ddim.training import devices
 
 
 class Batches(keras.utils.PyDataset):
@@ -63,3 +68,51 @@ class Batches(keras.utils.PyDataset):
             ]
             self._order = (self.epoch, np.concatenate(passes))
         return self._order[1]
+
+
+def make(
+    description: Description, train: TrainParams, paths: Paths
+) -> tuple[Batches, Batches]:
+    """Training batches in the epoch's order, validation batches in a fixed one.
+
+    Raises `DdimError` if there are too few images for a batch, if images lack the class
+    that a conditional network needs, or if devices cannot share the batches.
+    """
+    training = crops.load(paths.crops, "train")
+    validation = crops.load(paths.crops, "validation")
+    if train.batch_size > len(training[0]) * train.repetitions:
+        raise DdimError(
+            f"train.batch_size: expected at most {len(training[0])} training images "
+            f"times train.repetitions; received {train.batch_size}"
+        )
+    conditional = description.num_classes is not None
+    if conditional and min(training[1].min(), validation[1].min()) < 0:
+        raise DdimError(
+            "network.class_conditional: expected a class for every image; "
+            "received images without one"
+        )
+    if description.num_classes == 1:
+        raise DdimError(
+            "network.class_conditional: expected images of two classes or more; "
+            f"received those of {description.class_names[0]} alone"
+        )
+
+    def batches(part: tuple[np.ndarray, np.ndarray], repetitions: int) -> Batches:
+        images, labels = part
+        batch_size = min(train.batch_size, len(images) * repetitions)
+        if batch_size % train.devices:
+            raise DdimError(
+                f"train.devices: expected a divisor of {batch_size}, the number of "
+                "validation images, which are less than a batch; received "
+                f"{train.devices}"
+            )
+        return Batches(
+            images,
+            labels if conditional else None,
+            batch_size=batch_size,
+            repetitions=repetitions,
+            seed=train.seed,
+            share=devices.share(),
+        )
+
+    return batches(training, train.repetitions), batches(validation, repetitions=1)

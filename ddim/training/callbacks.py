@@ -4,7 +4,6 @@ Their order in the list matters: each adds to the `logs` that the next ones read
 """
 
 import math
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +11,16 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 
 from ddim.errors import DdimError
+from ddim.files import atomic
 from ddim.metrics.inception import Encoder
 from ddim.metrics.kid import kid, kid_batches
 from ddim.networks import checkpoint
-from ddim.pictures import layout
-from ddim.sampling.generator import Generator, row_labels
-from ddim.training import history, resume
+from ddim.sampling.generator import Generator
+from ddim.sampling.grid import image_grid, row_labels, save_png
+from ddim.training import resume
 from ddim.training.batches import Batches
 
 HISTORY = "history.csv"
@@ -134,12 +135,12 @@ class SampleGrid(keras.callbacks.Callback):
         super().__init__()
         self.folder = folder / EPOCHS
         labels = row_labels(rows, columns, generator.num_classes)
-        self.draw = lambda: layout.grid(
+        self.draw = lambda: image_grid(
             generator.images(rows * columns, steps, seed, labels=labels), rows, columns
         )
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        layout.save_png(self.folder / f"epoch_{epoch + 1:04d}.png", self.draw())
+        save_png(self.folder / f"epoch_{epoch + 1:04d}.png", self.draw())
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -179,28 +180,21 @@ class KeepBest(keras.callbacks.Callback):
 
 
 class History(keras.callbacks.Callback):
-    """Keeps one row per epoch in `history.csv` and hands it on.
-
-    `publish` is also told the seconds the epoch took, which the file does not hold:
-    they differ from run to run.
-    """
+    """Keeps one row per epoch in `history.csv` and then publishes it."""
 
     def __init__(
-        self, folder: Path, rows: list[dict], publish: Callable[[dict, float], None]
+        self, folder: Path, rows: list[dict], publish: Callable[[], None]
     ) -> None:
         super().__init__()
         self.path = folder / HISTORY
         self.rows = rows
         self.publish = publish
-        self.began = time.monotonic()
-
-    def on_epoch_begin(self, epoch: int, logs: dict) -> None:
-        self.began = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self.rows.append({"epoch": epoch + 1, **logs})
-        history.write(self.path, self.rows)
-        self.publish(self.rows[-1], time.monotonic() - self.began)
+        with atomic(self.path) as temporary:
+            pd.DataFrame(self.rows).to_csv(temporary, index=False)
+        self.publish()
 
 
 class SaveState(keras.callbacks.Callback):

@@ -4,7 +4,6 @@ Keras's own `fit` trains the model on TensorFlow and JAX; randomness comes from 
 generator whose state is set per epoch, so an epoch can be repeated alone.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -12,29 +11,16 @@ import numpy as np
 from keras import ops
 
 from ddim.data.normalizer import Normalizer
+from ddim.diffusion.losses import LOSSES, WEIGHTINGS
 from ddim.diffusion.noise_levels import NOISE_LEVELS
-from ddim.diffusion.parametrization import Components, split
+from ddim.diffusion.parametrization import components, mix, split
 from ddim.diffusion.schedules import Schedule
-from ddim.training.losses import LOSSES, WEIGHTINGS, per_image
+from ddim.training import ema
+from ddim.training.objective import Objective
 
 Tensor = Any
 VALIDATION_EPOCH = 2**32 - 1
 """Stands for the epoch in the seed of validation: the same noise every time."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """How predictions are judged in training; the names are those of `params.yaml`."""
-
-    prediction: str
-    loss: str = "mae"
-    loss_target: str = "noise"
-    loss_weighting: str = "none"
-    min_snr_gamma: float = 5.0
-    noise_levels: str = "uniform"
-    ema_decay: float = 0.999
-    horizontal_flips: bool = False
-    label_dropout: float = 0.1
 
 
 class DiffusionModel(keras.Model):
@@ -93,14 +79,12 @@ class DiffusionModel(keras.Model):
         signal_rates, noise_rates = NOISE_LEVELS[self.objective.noise_levels](
             self.schedule, ops.shape(images)[0], random
         )
-        noisy_images = signal_rates * images + noise_rates * noises
+        noisy_images = mix(images, noises, signal_rates, noise_rates)
         network_inputs = [noisy_images, noise_rates**2, *self._labels(inputs, training)]
         network = self.network if training else self.ema_network
         prediction = network(network_inputs, training=training)
         return {
-            "true": Components(
-                images, noises, signal_rates * noises - noise_rates * images
-            ),
+            "true": components(images, noises, signal_rates, noise_rates),
             "predicted": split(
                 self.objective.prediction,
                 noisy_images,
@@ -139,11 +123,8 @@ class DiffusionModel(keras.Model):
     def _update_ema(self) -> None:
         """Average in the weights the last step left, with warm-up of the decay."""
         updates = self.ema_updates + 0.0
-        decay = ops.minimum(self.objective.ema_decay, (1 + updates) / (10 + updates))
-        for average, weight in zip(
-            self.ema_network.weights, self.network.weights, strict=True
-        ):
-            average.assign(average + (1 - decay) * (weight - average))
+        decay = ema.decay_at(updates, self.objective.ema_decay)
+        ema.update(self.ema_network.weights, self.network.weights, decay)
         self.ema_updates.assign(updates + 1)
 
     def _normalize(self, images: Tensor) -> Tensor:
@@ -175,3 +156,8 @@ COMPONENTS = {"noise": "noises", "image": "images", "velocity": "velocities"}
 def _set_seed(generator: keras.random.SeedGenerator, seed: int, epoch: int) -> None:
     state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint32)
     generator.state.assign(np.array([state[0], 0], np.uint32))
+
+
+def per_image(errors: Tensor) -> Tensor:
+    """Mean over pixels and channels: (n, height, width, channels) to (n,)."""
+    return ops.mean(ops.cast(errors, "float32"), axis=(1, 2, 3))

@@ -1,14 +1,6 @@
-"""The state of an unfinished training, kept outside DVC's outputs.
+"""The state of an unfinished training, in its folder (see `ddim.unfinished`)."""
 
-DVC deletes a stage's outputs before it runs again, so what training needs to go on lies
-in `.resume/<key>` of the project's folder; the key stands for everything the result
-depends on. The folder goes when DVC has taken over what training left, which the next
-stage knows: until then a kill would cost the whole training.
-"""
-
-import hashlib
 import json
-import shutil
 import struct
 import zipfile
 import zlib
@@ -22,9 +14,13 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
+from ddim import runtime, unfinished
 from ddim.errors import DdimError
 from ddim.files import NO_ARRAY, atomic, sha256, writing
-from ddim.settings.params import resolve
+from ddim.metrics.reference import FEATURES
+from ddim.networks.description import Description
+from ddim.paths import PATHS, Paths
+from ddim.settings.sections import KidParams, RuntimeParams, TrainParams
 from ddim.signals import Stopped
 from ddim.training import devices
 
@@ -33,7 +29,6 @@ REFUSED = "state.refused.npz"
 FORMAT = 1
 """Of the state; a change that older code cannot read makes it 2."""
 RUN_ID = "run_id"
-FINISHED = "finished"
 UNREADABLE = (
     *NO_ARRAY,
     *(AttributeError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile),
@@ -48,17 +43,34 @@ def code() -> dict[str, str]:
     """
     root = Path(__file__).parents[2]
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
-    files = [name for name in pipeline["stages"]["train"]["deps"] if name[-3:] == ".py"]
-    return {name: sha256(root / name) for name in files}
+    listed = [root / name for name in pipeline["stages"]["train"]["deps"]]
+    folders = [path for path in listed if path.is_relative_to(root / "ddim")]
+    files = [root / "stages/train.py"]
+    for path in folders:
+        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return {file.relative_to(root).as_posix(): sha256(file) for file in files}
 
 
-def folder(**inputs: Any) -> Path:
-    """The folder for a training with these inputs (JSON values); made if needed."""
-    text = json.dumps(inputs, sort_keys=True)
-    path = resolve(".resume") / hashlib.sha256(text.encode()).hexdigest()[:16]
-    with writing(path):
-        path.mkdir(parents=True, exist_ok=True)
-    return path
+def work_folder(
+    description: Description,
+    train: TrainParams,
+    kid: KidParams,
+    runtime_params: RuntimeParams,
+    paths: Paths = PATHS,
+) -> Path:
+    """Where this very training keeps its state: a function of all that decides it."""
+    features = paths.reference / FEATURES
+    if not features.is_file():
+        raise DdimError(f"{features}: not there; the stage reference makes it")
+    return unfinished.folder(
+        description=description.to_json(),
+        train=train.model_dump(),
+        kid=kid.model_dump(),
+        features=sha256(features),
+        runtime=runtime_params.model_dump(),
+        code=code(),
+        versions=runtime.versions(),
+    )
 
 
 @contextmanager
@@ -230,29 +242,3 @@ def write_run_id(path: Path, run_id: str) -> None:
     """Remember the run from the start, so that no attempt opens another."""
     with atomic(path / RUN_ID) as temporary:
         temporary.write_text(run_id, encoding="utf-8")
-
-
-def finish(path: Path, weights: str | Path) -> None:
-    """Note that the training has left these weights."""
-    with atomic(path / FINISHED) as temporary:
-        temporary.write_text(sha256(weights), encoding="utf-8")
-
-
-def discard_finished(weights: str | Path) -> None:
-    """Forget the training that has left these weights, if they are there."""
-    if not Path(weights).is_file():
-        return
-    digest = sha256(weights)
-    for note in resolve(".resume").glob(f"*/{FINISHED}"):
-        if note.read_text("utf-8", errors="replace") == digest:
-            discard(note.parent)
-
-
-def discard(path: Path) -> None:
-    """Forget a training; the note that it may be forgotten goes last."""
-    for item in path.iterdir():
-        if item.is_dir():
-            shutil.rmtree(item)
-        elif item.name != FINISHED:
-            item.unlink()
-    shutil.rmtree(path)

@@ -133,7 +133,7 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
     told = json.loads(ddim("evaluate", real, generated, *asked, "--json"))
     assert told["conditions"]["real_images"] == 70
     assert told["conditions"]["generated_images"] == 66
-    encode = inception.encoder(inception.build("random", "mixed0", 75, 3), 8)
+    encode = inception.compiled(inception.build("random", "mixed0", 75, 3), 8)
     features = [
         encode(
             np.stack(

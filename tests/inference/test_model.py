@@ -9,7 +9,7 @@ import pytest
 from ddim import load
 from ddim.errors import DdimError
 from ddim.inference.model import Model
-from ddim.sampling.generator import Method, noise
+from ddim.sampling.generator import Method, noise, trained_generator
 from tests.conftest import ROOT, save_model, tiny_description
 
 
@@ -32,7 +32,9 @@ def conditional(tmp_path_factory) -> Model:
 def test_samples_are_those_of_the_pipeline(model):
     options = {"eta": 0.5}
     method = Method("ddim", options, grid="karras", karras_rho=5.0, clip=True)
-    expected = model.trained.generator(64, "linear").images(5, 3, 7, method=method)
+    expected = trained_generator(model.trained, 64, "linear").images(
+        5, 3, 7, method=method
+    )
     images = model.sample(
         5,
         steps=3,

@@ -22,7 +22,7 @@ from PIL import Image
 from ddim.diffusion.samplers import SAMPLERS
 from ddim.inference import serving
 from ddim.inference.model import Model, load
-from ddim.pictures import layout
+from ddim.sampling.grid import to_uint8
 from ddim.tracking import store
 from tests.support.models import register, registered, write_model
 
@@ -65,7 +65,7 @@ def drawn(model: Model, row: dict) -> np.ndarray:
     if "seed" in given:
         given["seed"] = int(given["seed"])
     images = model.sample(1, classes=[name] if name else (), **given)
-    return layout.to_uint8(images)[0]
+    return to_uint8(images)[0]
 
 
 def pixels(png: bytes) -> np.ndarray:

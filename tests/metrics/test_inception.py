@@ -12,6 +12,7 @@ from keras import ops
 from ddim.errors import DdimError
 from ddim.metrics import inception
 from ddim.settings.fields import INCEPTION_LAYERS, NUMBERED_LAYERS
+from tests.conftest import tiny_settings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
 
@@ -23,20 +24,20 @@ def model():
 
 def test_pooled_features_are_2048_and_float32():
     model = inception.build("random", "pooled", 75, 3)
-    features = inception.encoder(model, 4)(IMAGES)
+    features = inception.compiled(model, 4)(IMAGES)
     assert features.shape == (5, 2048)
     assert features.dtype == np.float32
     inception.check_features(features)
 
 
 def test_features_do_not_depend_on_the_batch_size(model):
-    whole = inception.encoder(model, 5)(IMAGES)
-    padded = inception.encoder(model, 4)(IMAGES)
+    whole = inception.compiled(model, 5)(IMAGES)
+    padded = inception.compiled(model, 4)(IMAGES)
     np.testing.assert_allclose(whole, padded, rtol=1e-4, atol=1e-6)
 
 
 def test_uint8_and_values_in_0_to_1_are_the_same_images(model):
-    encode = inception.encoder(model, 5)
+    encode = inception.compiled(model, 5)
     np.testing.assert_allclose(encode(IMAGES), encode(IMAGES / 255), rtol=1e-5)
 
 
@@ -64,8 +65,8 @@ def test_grey_images_are_repeated_to_three_channels(model):
     grey = inception.build("random", "mixed0", 75, 1)
     colour = np.repeat(IMAGES[..., :1], 3, axis=-1)
     np.testing.assert_allclose(
-        inception.encoder(grey, 5)(IMAGES[..., :1]),
-        inception.encoder(model, 5)(colour),
+        inception.compiled(grey, 5)(IMAGES[..., :1]),
+        inception.compiled(model, 5)(colour),
         rtol=1e-5,
     )
 
@@ -76,9 +77,10 @@ def test_saved_weights_give_the_same_features(model, tmp_path):
     source.save_weights(path)
     loaded = inception.build(str(path), "mixed0", 75, 3)
     np.testing.assert_array_equal(
-        inception.encoder(loaded, 5)(IMAGES), inception.encoder(model, 5)(IMAGES)
+        inception.compiled(loaded, 5)(IMAGES), inception.compiled(model, 5)(IMAGES)
     )
-    told = inception.conditions(str(path), "mixed0", 75)
+    kid = tiny_settings(kid={"weights": str(path), "layer": "mixed0"}).kid
+    told = inception.conditions(kid)
     assert told["weights"] == "inception.weights.h5"
     assert len(told["weights_sha256"]) == 16
 
@@ -161,7 +163,7 @@ def test_random_features_rank_damage_by_how_bad_it_is():
         blur = ImageFilter.GaussianBlur(radius)
         return stack([picture.filter(blur) for picture in pictures[120:]])
 
-    encode = inception.encoder(inception.build("random", "pooled", 75, 3), 60)
+    encode = inception.compiled(inception.build("random", "pooled", 75, 3), 60)
     real = encode(stack(pictures[:120]))
     noise = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), dtype=np.uint8)
     others = (stack(pictures[120:]), blurred(0.5), blurred(1.0), noise)

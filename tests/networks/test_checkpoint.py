@@ -10,11 +10,13 @@ import pytest
 
 from ddim.errors import DdimError
 from ddim.networks import checkpoint
+from ddim.networks.description import Description
+from ddim.sampling.generator import trained_generator
 from tests.conftest import ROOT, save_model, tiny_description
 
 
 @pytest.fixture
-def description() -> checkpoint.Description:
+def description() -> Description:
     return tiny_description()
 
 
@@ -28,12 +30,14 @@ def test_the_description_comes_back_whole(saved, description):
 
 
 def test_a_fresh_process_draws_the_same_images(saved, tmp_path):
-    here = checkpoint.load(saved).generator(4).images(4, 3, seed=0)
+    here = trained_generator(checkpoint.load(saved), 4).images(4, 3, seed=0)
     code = (
         "import sys, numpy; from ddim import runtime; "
         "runtime.setup('tensorflow', 'float32', deterministic=True); "
-        "from ddim import checkpoint; "
-        "images = checkpoint.load(sys.argv[1]).generator(4).images(4, 3, seed=0); "
+        "from ddim.networks import checkpoint; "
+        "from ddim.sampling.generator import trained_generator; "
+        "generator = trained_generator(checkpoint.load(sys.argv[1]), 4); "
+        "images = generator.images(4, 3, seed=0); "
         "numpy.save(sys.argv[2], images)"
     )
     path = tmp_path / "images.npy"

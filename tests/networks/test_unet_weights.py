@@ -66,7 +66,7 @@ import json, math, sys
 if sys.argv[1] == "without_tensorflow":
     sys.modules["tensorflow"] = None
 import numpy as np
-from ddim import unet
+from ddim.networks import unet
 from tests.networks.test_unet import DEFAULT, EVERYTHING, batch, toy
 from tests.networks.test_unet_weights import digest
 network = toy(**EVERYTHING)

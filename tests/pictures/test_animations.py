@@ -6,7 +6,8 @@ import pytest
 from ddim.networks import checkpoint
 from ddim.pictures import animations, layout
 from ddim.sampling import generator as generate
-from ddim.sampling.generator import Method
+from ddim.sampling.generator import Method, trained_generator
+from ddim.sampling.grid import image_grid, save_png
 from ddim.training import train
 from tests.conftest import tiny_settings
 
@@ -21,7 +22,7 @@ def settings():
 @pytest.fixture(scope="module")
 def trained(prepared, settings):
     description = train.describe(settings.network, settings.diffusion, prepared)
-    network = checkpoint.build_network(description)
+    network = description.build_network()
     dice = np.random.default_rng(1)
     for weight in network.trainable_weights:
         weight.assign(weight + dice.normal(0, 0.05, weight.shape))
@@ -36,13 +37,15 @@ def test_a_deterministic_process_ends_with_the_sampled_images(trained, settings)
     frames = animations.deterministic(trained, settings.sampling, settings.render)
     assert len(frames) == 3
     columns = animations.PROCESS_COLUMNS
-    sampled = trained.generator(columns).images(columns, 3, settings.render.seed)
+    sampled = trained_generator(trained, columns).images(
+        columns, 3, settings.render.seed
+    )
     last = below_caption(frames[-1])[16:]
-    np.testing.assert_array_equal(last, layout.grid(sampled, 1, columns))
+    np.testing.assert_array_equal(last, image_grid(sampled, 1, columns))
     noises = generate.noise(settings.render.seed, range(columns), (16, 16, 3))
     first = trained.description.normalizer.denormalize(noises)
     top = below_caption(frames[0])[:16]
-    np.testing.assert_array_equal(top, layout.grid(first, 1, columns))
+    np.testing.assert_array_equal(top, image_grid(first, 1, columns))
 
 
 def test_fresh_noise_makes_another_process(trained, settings):
@@ -62,12 +65,12 @@ def test_a_long_process_is_thinned_and_keeps_its_end(trained, settings, monkeypa
 
 
 def test_interpolation_starts_at_the_samples_and_comes_round(trained, settings):
-    generator = trained.generator(18, None)
+    generator = trained_generator(trained, 18, None)
     frames = animations.interpolation(generator, Method(), settings.render)
     assert len(frames) == 6
     render = settings.render
     images = generator.images(18, render.diffusion_steps, render.seed)
-    np.testing.assert_array_equal(frames[0], layout.grid(images, 3, 6))
+    np.testing.assert_array_equal(frames[0], image_grid(images, 3, 6))
     changes = [
         np.abs(a.astype(float) - b).mean()
         for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)
@@ -80,7 +83,7 @@ def test_training_shows_the_epochs_in_order_and_not_too_many(tmp_path, monkeypat
     monkeypatch.setattr(animations, "TRAINING_FRAMES", 3)
     for epoch in range(1, 8):
         picture = np.full((4, 200, 1), epoch, np.uint8)
-        layout.save_png(tmp_path / f"epoch_{epoch:04d}.png", picture)
+        save_png(tmp_path / f"epoch_{epoch:04d}.png", picture)
     frames = animations.training(tmp_path, scale=2)
     assert [int(frame[-1, 0, 0]) for frame in frames] == [1, 4, 7]
     assert frames[0].shape[:2] == (8 + layout.CAPTION_HEIGHT, 400)

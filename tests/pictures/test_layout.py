@@ -4,12 +4,13 @@ import numpy as np
 from PIL import Image
 
 from ddim.pictures import layout
+from ddim.sampling.grid import image_grid, save_png, to_uint8
 
 
 def test_grid_lays_images_out_row_by_row_and_enlarges_pixels():
     values = np.arange(6) / 10
     images = np.ones((6, 2, 2, 3)) * values[:, None, None, None]
-    sheet = layout.grid(images, rows=2, columns=3, scale=2)
+    sheet = image_grid(images, rows=2, columns=3, scale=2)
     assert sheet.shape == (8, 12, 3)
     corners = sheet[::4, ::4, 0]
     expected = np.round(values * 255).reshape(2, 3)
@@ -18,21 +19,21 @@ def test_grid_lays_images_out_row_by_row_and_enlarges_pixels():
 
 def test_uint8_is_the_nearest_level():
     levels = np.arange(256) / 255
-    np.testing.assert_array_equal(layout.to_uint8(levels), np.arange(256))
-    assert layout.to_uint8(np.array([-1.0, 2.0])).tolist() == [0, 255]
+    np.testing.assert_array_equal(to_uint8(levels), np.arange(256))
+    assert to_uint8(np.array([-1.0, 2.0])).tolist() == [0, 255]
 
 
 def test_png_is_lossless_and_the_same_bytes_every_time(tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
     for name in ("a.png", "b.png"):
-        layout.save_png(tmp_path / name, picture)
+        save_png(tmp_path / name, picture)
     with Image.open(tmp_path / "a.png") as read:
         np.testing.assert_array_equal(np.asarray(read), picture)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_grey_pictures_are_grey_files(tmp_path):
-    layout.save_png(tmp_path / "grey.png", np.zeros((4, 4, 1), np.uint8))
+    save_png(tmp_path / "grey.png", np.zeros((4, 4, 1), np.uint8))
     with Image.open(tmp_path / "grey.png") as read:
         assert read.mode == "L"
 

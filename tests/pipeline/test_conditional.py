@@ -7,9 +7,8 @@ from sklearn.svm import SVC
 
 from ddim.data import normalizer
 from ddim.diffusion import schedules
-from ddim.networks import checkpoint
-from ddim.sampling import generator as generate
-from ddim.sampling.generator import Method
+from ddim.networks.description import Description
+from ddim.sampling.generator import Method, compile_generator
 from ddim.settings import params, recipes
 from ddim.training import optimizers, train
 from ddim.training.batches import Batches
@@ -39,7 +38,7 @@ def generator(digits):
     for changes in (recipes.overlay("digits-conditional", ROOT / "recipes"), SMALL):
         settings = recipes.apply(settings, changes)
     told = params.validate(settings)
-    description = checkpoint.Description(
+    description = Description(
         network=told.network,
         diffusion=told.diffusion,
         image_shape=(8, 8, 1),
@@ -51,7 +50,7 @@ def generator(digits):
     model.compile(optimizer=optimizers.OPTIMIZERS["adam"](told.train, RATE))
     batches = Batches(images, labels, batch_size=64, repetitions=16, seed=0)
     model.fit(batches, shuffle=False, verbose=0)
-    return generate.generator(
+    return compile_generator(
         model.ema_network,
         prediction=told.diffusion.prediction,
         schedule=schedules.make(told.diffusion),

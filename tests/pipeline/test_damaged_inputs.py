@@ -29,7 +29,7 @@ def whole(prepared, tmp_path_factory) -> Path:
     shutil.copytree(prepared.reference, root / REFERENCE)
     shutil.copy(prepared.normalizer, root / NORMALIZER)
     description = train.describe(SETTINGS.network, SETTINGS.diffusion, prepared)
-    network = checkpoint.build_network(description)
+    network = description.build_network()
     network.save_weights(root / "some.weights.h5")
     checkpoint.save(root / "checkpoints", root / "some.weights.h5", description)
     return root

@@ -19,15 +19,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ddim import unfinished
 from ddim.data import normalizer
 from ddim.errors import DdimError
 from ddim.evaluation import sweep
 from ddim.files import atomic, write_json
 from ddim.networks import checkpoint, unet
+from ddim.networks.description import Description
+from ddim.paths import Paths
 from ddim.pictures import layout
 from ddim.preparation import procedural
 from ddim.preparation.prepare import prepare
-from ddim.training import callbacks, history, resume
+from ddim.sampling.grid import save_png
+from ddim.training import callbacks, resume
 from tests.conftest import ROOT, tiny_settings
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -60,13 +64,13 @@ def weights(folder: Path, version: int) -> None:
 
 def model(folder: Path, version: int) -> None:
     settings = tiny_settings()
-    about = checkpoint.Description(
-        settings.network,
-        settings.diffusion,
-        (16, 16, 3),
-        normalizer.Normalizer((0.5,) * 3, (0.1,) * 3),
-        ("all",),
-        str(version),
+    about = Description(
+        network=settings.network,
+        diffusion=settings.diffusion,
+        image_shape=(16, 16, 3),
+        normalizer=normalizer.Normalizer((0.5,) * 3, (0.1,) * 3),
+        class_names=("all",),
+        data_digest=str(version),
     )
     source = folder.parent / f"{version}.h5"
     if not source.exists():
@@ -80,14 +84,19 @@ def state(folder: Path, version: int) -> None:
 
 
 def table(folder: Path, version: int) -> None:
-    history.write(folder / "history.csv", [{"epoch": k} for k in range(900 + version)])
+    rows = [{"epoch": k} for k in range(900 + version)]
+    callbacks.History(folder, rows, lambda: None).on_epoch_end(0, {})
 
 
 def figures(folder: Path, version: int) -> None:
     columns = ("steps", "evaluations", "guidance_scale", "kid", "kid_subsets_std")
     rows = pd.DataFrame({name: np.full(500, version) for name in columns})
-    names = ("kid.csv", "kid.json", "kid.png")
-    sweep.write(rows.assign(sampler="ddim"), {}, *(folder / name for name in names))
+    paths = Paths(
+        kid_table=folder / "kid.csv",
+        kid=folder / "kid.json",
+        kid_plot=folder / "kid.png",
+    )
+    sweep.write(rows.assign(sampler="ddim"), {}, paths)
 
 
 WRITERS: dict[str, Callable[[Path, int], None]] = {
@@ -98,7 +107,7 @@ WRITERS: dict[str, Callable[[Path, int], None]] = {
     "history": table,
     "figures": figures,
     "json": lambda folder, k: write_json(folder / "a.json", list(range(k, 900))),
-    "png": lambda folder, k: layout.save_png(folder / "a.png", NOISE // k),
+    "png": lambda folder, k: save_png(folder / "a.png", NOISE // k),
     "gif": lambda folder, k: layout.save_gif(
         folder / "a.gif", [NOISE // k, NOISE.T.swapaxes(0, 2)], seconds=0.1
     ),
@@ -165,7 +174,7 @@ def test_training_state_in_a_refusing_folder_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / ".resume").touch()
     with pytest.raises(DdimError, match=r"\.resume/\w+: expected to write it"):
-        resume.folder(train={})
+        unfinished.folder(train={})
     (tmp_path / "key.lock").mkdir()
     with pytest.raises(DdimError, match=r"key\.lock: expected to write it"):
         resume.alone(tmp_path / "key").__enter__()

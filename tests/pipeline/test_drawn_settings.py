@@ -11,7 +11,7 @@ from hypothesis import assume, event, given
 
 from ddim.data.normalizer import Normalizer
 from ddim.diffusion import schedules
-from ddim.networks import checkpoint
+from ddim.networks.description import Description
 from ddim.sampling import generator
 from ddim.sampling.generator import Denoiser, Method
 from ddim.settings import params
@@ -19,9 +19,9 @@ from ddim.training import optimizers, train
 from tests.support import drawn_settings
 
 
-def describe(settings: params.Params) -> checkpoint.Description:
+def describe(settings: params.Params) -> Description:
     size, channels = settings.data.image_size, settings.data.channels
-    return checkpoint.Description(
+    return Description(
         network=settings.network,
         diffusion=settings.diffusion,
         image_shape=(size, size, channels),

@@ -18,15 +18,22 @@ from ddim.errors import DdimError
 from ddim.files import read_json
 from ddim.metrics import inception, reference
 from ddim.networks import checkpoint
-from ddim.training import history, resume
+from ddim.networks.description import Description, from_json
+from ddim.tracking import curves
+from ddim.training import resume
 from tests.conftest import PROFILE, tiny_settings
 from tests.support.damage import FOREIGN, damaged, damaged_npy, hostile_files
 
 SETTINGS = tiny_settings(network={"widths": [8], "depth": 1})
 KID = SETTINGS.kid
 SCALES = Normalizer((0.1, 0.2, 0.3), (0.1, 0.2, 0.3))
-DESCRIPTION = checkpoint.Description(
-    SETTINGS.network, SETTINGS.diffusion, (4, 4, 3), SCALES, ("a", "b"), "0"
+DESCRIPTION = Description(
+    network=SETTINGS.network,
+    diffusion=SETTINGS.diffusion,
+    image_shape=(4, 4, 3),
+    normalizer=SCALES,
+    class_names=("a", "b"),
+    data_digest="0",
 )
 EXAMPLES = 120 if PROFILE == "quick" else 5000
 
@@ -48,7 +55,7 @@ STATE = {"epochs": 1, "of_epochs": 2, "history": [{"epoch": 1, "loss": 0.5}]}
 
 @pytest.fixture(scope="module")
 def network():
-    return checkpoint.build_network(DESCRIPTION)
+    return DESCRIPTION.build_network()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def whole(tmp_path_factory, network) -> Path:
     normalizer.save(SCALES, root / "normalizer.json")
     (root / "reference").mkdir()
     np.save(root / "reference/features.npy", np.ones((4, 7), np.float32))
-    told = inception.conditions(KID.weights, KID.layer, KID.image_size)
+    told = inception.conditions(KID)
     told |= {"dims": 7, "images": 4, "data_digest": "0"}
     (root / "reference/features.json").write_text(json.dumps(told))
     (root / "run_id").write_text("abc")
@@ -73,7 +80,7 @@ def whole(tmp_path_factory, network) -> Path:
     resume.save(root, VARIABLES, STATE, beside=[root / "best.weights.h5"])
     network.save_weights(root / "some.weights.h5")
     checkpoint.save(root, root / "some.weights.h5", DESCRIPTION)
-    history.write(root / "history.csv", [{"epoch": 1, "loss": 0.5}])
+    (root / "history.csv").write_text("epoch,loss\n1,0.5\n")
     return root
 
 
@@ -86,10 +93,10 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "reference/features.json": lambda root: reference.load(root / "reference", KID),
     "state.npz": lambda root: (resume.read(root), resume.restore(root, VARIABLES)),
     "run_id": resume.read_run_id,
-    "model.json": lambda root: checkpoint._from_json(
-        read_json(root / "model.json", made_by="train"), root
+    "model.json": lambda root: from_json(
+        read_json(root / "model.json", made_by="train"), root / "model.json"
     ),
-    "history.csv": lambda root: history.read(root / "history.csv"),
+    "history.csv": lambda root: curves.read(root / "history.csv"),
 }
 
 
@@ -214,6 +221,6 @@ def test_any_change_of_a_model_s_weights_is_noticed(folder):
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    checkpoint.load_weights(checkpoint.build_network(DESCRIPTION), path)
+    checkpoint.load_weights(DESCRIPTION.build_network(), path)
     with pytest.raises(DdimError, match="SHA-256"):
         checkpoint.load(folder)

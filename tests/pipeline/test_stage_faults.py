@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ddim import tracking
-from ddim.training import resume, train
+from ddim import tracking, unfinished
+from ddim.paths import Paths
+from ddim.training import train
 from tests.conftest import ROOT, tiny_settings
 
 RUN = """
@@ -32,7 +33,7 @@ SETTINGS = tiny_settings(train={"epochs": 8})
 
 
 @pytest.fixture
-def project(prepared: train.Paths, tmp_path: Path) -> Path:
+def project(prepared: Paths, tmp_path: Path) -> Path:
     """A folder with settings and prepared data, in which stages can run."""
     (tmp_path / "params.yaml").write_text(json.dumps(SETTINGS.model_dump(mode="json")))
     shutil.copytree(prepared.crops, tmp_path / "data/crops")
@@ -131,7 +132,7 @@ def test_a_training_survives_a_full_disk_and_a_stop(project, monkeypatch):
     assert outputs(project) == whole
     assert runs(project) == [("FINISHED", 8)]
     # The state stays until the next stage knows that DVC has taken over the weights.
-    resume.discard_finished("checkpoints/model.weights.h5")
+    unfinished.discard_finished("checkpoints/model.weights.h5")
     assert list((project / ".resume").iterdir()) == []
 
 

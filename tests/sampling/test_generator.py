@@ -9,7 +9,7 @@ from ddim.data.normalizer import Normalizer
 from ddim.diffusion import schedules
 from ddim.networks import unet
 from ddim.sampling import generator as generate
-from ddim.sampling.generator import Denoiser, Method
+from ddim.sampling.generator import Denoiser, Method, compile_generator
 from tests.conftest import tiny_settings
 
 SHAPE = (16, 16, 3)
@@ -28,7 +28,7 @@ def make_network(classes=None) -> keras.Model:
 
 
 def make_generator(batch_size=4, classes=None, network=None) -> generate.Generator:
-    return generate.generator(
+    return compile_generator(
         network or make_network(classes),
         prediction="noise",
         schedule=schedules.make(tiny_settings().diffusion),

@@ -6,6 +6,7 @@ import keras
 
 from ddim import tracking
 from ddim.networks import checkpoint
+from ddim.paths import Paths
 from ddim.tracking import store as mlflow_store
 from ddim.training import train
 from tests.conftest import tiny_settings
@@ -23,12 +24,12 @@ CONDITIONS = {
 }
 
 
-def write_model(folder: Path, paths: train.Paths, seed: int, **network) -> Path:
+def write_model(folder: Path, paths: Paths, seed: int, **network) -> Path:
     """A network that has seen no image, whose pictures are noise, as a checkpoint."""
     settings = tiny_settings(**({"network": network} if network else {}))
     described = train.describe(settings.network, settings.diffusion, paths)
     keras.utils.set_random_seed(seed)
-    built = checkpoint.build_network(described)
+    built = described.build_network()
     for weight in built.layers[-1].weights:  # zeros, with which all images are grey
         weight.assign(0.3 * keras.random.normal(weight.shape, seed=seed))
     checkpoint.save_weights(built, folder / "weights.weights.h5")

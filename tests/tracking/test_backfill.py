@@ -13,6 +13,7 @@ import yaml
 
 from ddim import tracking
 from ddim.errors import DdimError
+from ddim.paths import PATHS
 from ddim.tracking import backfill
 from tests.conftest import tiny_settings
 from tests.support.models import CONDITIONS, registered
@@ -63,6 +64,9 @@ def workspace(project, monkeypatch) -> Path:
     return project
 
 
+FOLDERS = ("metrics", "pictures", "epochs")
+
+
 def files(run_id: str, folder: str) -> set[str]:
     found = client().list_artifacts(run_id, folder)
     return {Path(artifact.path).name for artifact in found}
@@ -84,7 +88,10 @@ def everything() -> list:
                 ]
                 for name in run.data.metrics
             },
-            [files(run.info.run_id, folder) for folder in backfill.FOLDERS],
+            [
+                files(run.info.run_id, folder)
+                for folder in ("metrics", "pictures", "epochs")
+            ],
         )
         for run in runs()
     ]
@@ -129,7 +136,7 @@ def test_a_store_locked_during_training_is_made_good(workspace, monkeypatch, cap
             other.execute("BEGIN EXCLUSIVE")
             run.log_metrics(CURVES[2], 2)
             run.log_metrics(CURVES[3], 3)
-        run.set_checkpoint(backfill.WEIGHTS)
+        run.set_checkpoint(PATHS.weights)
     (line,) = capfd.readouterr().err.splitlines()
     assert "database is locked" in line
     assert line.endswith("python -m ddim.tracking send logs everything later")
@@ -145,7 +152,7 @@ def test_files_that_the_store_cannot_keep_are_sent_later(workspace, capfd):
     with tracking.start("ddim", LOGGED, tags={"data.sha256": "abc"}) as run:
         run.log_points(CURVES)
         run.log_artifact("metrics/history.csv", "metrics")
-        run.set_checkpoint(backfill.WEIGHTS)
+        run.set_checkpoint(PATHS.weights)
     assert capfd.readouterr().err.count("\n") == 1
     (workspace / "mlartifacts").unlink()
     backfill.send(SETTINGS)
@@ -162,7 +169,7 @@ def test_a_run_of_another_training_is_left_alone(workspace):
 
 def test_a_run_that_died_just_before_its_end_is_finished(workspace):
     run = tracking.start("ddim", LOGGED, tags={"data.sha256": "abc"}, history=CURVES)
-    run.set_checkpoint(backfill.WEIGHTS)
+    run.set_checkpoint(PATHS.weights)
     backfill.send(SETTINGS)
     assert check_complete() == run.run_id
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from ddim.errors import DdimError
-from ddim.training import devices, resume
+from ddim.training import batches, devices, resume
 from ddim.training.batches import Batches
 from tests.conftest import ROOT, tiny_settings
 from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
@@ -36,11 +36,11 @@ import os, runpy, signal
 import ddim.signals
 from ddim import runtime
 runtime.setup("jax", "float32", deterministic=True)
-from ddim import devices
+from ddim.training import devices
 devices.join()
 devices.join = lambda: None
 import keras
-from ddim import callbacks, training
+from ddim.training import callbacks, train
 
 class Judge(keras.callbacks.Callback):
     def __init__(self, generator, *_):
@@ -60,7 +60,7 @@ def save(self, epoch, logs, save=callbacks.SaveState.on_epoch_end):
         os.kill(os.getpid(), signal.SIGTERM)
 
 callbacks.SaveState.on_epoch_end = save
-training._val_kid = Judge
+train._val_kid = Judge
 runpy.run_module("stages.train", run_name="__main__")
 """
 
@@ -269,4 +269,4 @@ def test_validation_images_divide_among_the_devices(settings, paths):
     train = settings.train.model_copy(update={"devices": 3, "batch_size": 48})
     description = training.describe(settings.network, settings.diffusion, paths)
     with pytest.raises(DdimError, match=r"train\.devices: expected a divisor of 16"):
-        training._batches(description, train, paths)
+        batches.make(description, train, paths)

@@ -7,10 +7,11 @@ from keras import ops
 
 from ddim.data.normalizer import Normalizer
 from ddim.diffusion import schedules
+from ddim.diffusion.losses import LOSSES
 from ddim.networks import unet
 from ddim.training.batches import Batches
-from ddim.training.diffusion_model import DiffusionModel, Objective
-from ddim.training.losses import LOSSES
+from ddim.training.diffusion_model import DiffusionModel
+from ddim.training.objective import Objective
 from tests.conftest import tiny_settings
 
 NORMALIZER = Normalizer((0.4, 0.5, 0.3), (0.06, 0.05, 0.07))

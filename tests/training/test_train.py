@@ -11,15 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ddim import tracking
+from ddim import unfinished
 from ddim.errors import DdimError
 from ddim.metrics.kid import kid
 from ddim.networks import checkpoint
-from ddim.training import callbacks, optimizers, resume
+from ddim.sampling.generator import trained_generator
+from ddim.training import batches, callbacks, optimizers, resume
 from ddim.training import train as training
 from tests.conftest import tiny_settings
-
-SILENT = tracking.Run(enabled=False)
 
 
 def run(settings, paths, epochs=None, name="out"):
@@ -30,16 +29,16 @@ def run(settings, paths, epochs=None, name="out"):
         checkpoint=out / "checkpoints",
         epochs=out / "epochs",
         history=out / "history.csv",
-        summary=out / "train.json",
+        training=out / "train.json",
     )
     description = training.describe(settings.network, settings.diffusion, paths)
-    work = training.work_folder(
+    work = resume.work_folder(
         description, settings.train, settings.kid, settings.runtime, paths
     )
     train = settings.train
     if epochs is not None:
         train = train.model_copy(update={"epochs": epochs})
-    training.train(description, train, settings.kid, work, SILENT, paths)
+    training.train(description, train, settings.kid, work, paths)
     return paths, work
 
 
@@ -66,26 +65,16 @@ def test_leaves_weights_history_pictures_and_summary(settings, trained):
     assert checkpoint.load(paths.checkpoint).description.image_shape == (16, 16, 3)
 
 
-def test_seconds_are_told_with_each_epoch_and_kept_out_of_the_history(
-    settings, paths, monkeypatch
-):
-    told = {}
-    monkeypatch.setattr(
-        SILENT, "log_metrics", lambda figures, step: told.update({step: figures})
-    )
-    out, _ = run(settings, paths)
-    assert [told[epoch]["epoch_seconds"] > 0 for epoch in (1, 2)] == [True, True]
-    assert "val_kid" in told[1]
-    assert "epoch_seconds" not in pd.read_csv(out.history).columns
-
-
 def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
     """The saved model's own val_kid, computed apart, is the best in the history."""
     paths, _ = trained
     table = pd.read_csv(paths.history)
     loaded = checkpoint.load(paths.checkpoint)
     judge = training._val_kid(
-        loaded.generator(settings.train.batch_size), settings.train, settings.kid, paths
+        trained_generator(loaded, settings.train.batch_size),
+        settings.train,
+        settings.kid,
+        paths,
     )
     logs: dict = {}
     judge.on_epoch_end(0, logs)
@@ -95,7 +84,7 @@ def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
 def test_trains_in_mixed_precision_too(settings, paths):
     """Losses and val_kid are close to those in float32, from the same draws."""
     whole, work = run(settings, paths, epochs=1, name="whole")
-    resume.discard(work)
+    unfinished.discard(work)
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         mixed, _ = run(settings, paths, epochs=1, name="mixed")
@@ -111,14 +100,14 @@ def test_trains_in_mixed_precision_too(settings, paths):
 
 def test_runs_repeat_themselves_to_the_byte(settings, paths):
     first, work = run(settings, paths, name="first")
-    resume.discard(work)
+    unfinished.discard(work)
     second, _ = run(settings, paths, name="second")
     assert files(first) == files(second)
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(settings, paths, monkeypatch):
     whole, work = run(settings, paths, name="whole")
-    resume.discard(work)
+    unfinished.discard(work)
 
     class KilledError(Exception):
         pass
@@ -157,20 +146,20 @@ def test_a_finished_training_is_not_repeated_until_it_is_taken_over(
     """DVC may be killed before it has noted the outputs, and asks for them again."""
     first, work = run(settings, paths, name="first")
     weights = first.checkpoint / checkpoint.WEIGHTS
-    resume.finish(work, weights)
+    unfinished.finish(work, weights)
     with monkeypatch.context() as patch:
         patch.setattr(callbacks.SeedEpochs, "on_epoch_begin", None)
         again, _ = run(settings, paths, name="again")
     assert files(again) == files(first)
     with monkeypatch.context() as patch:
-        patch.setattr(resume.shutil, "rmtree", interrupted)
+        patch.setattr(unfinished.shutil, "rmtree", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            resume.discard_finished(weights)
-    assert (work / resume.FINISHED).exists()
+            unfinished.discard_finished(weights)
+    assert (work / unfinished.FINISHED).exists()
     other = work.with_name("other")
     other.mkdir()
-    (other / resume.FINISHED).write_text("of other weights")
-    resume.discard_finished(weights)
+    (other / unfinished.FINISHED).write_text("of other weights")
+    unfinished.discard_finished(weights)
     assert not work.exists()
     assert other.exists()
 
@@ -198,7 +187,7 @@ def test_a_training_that_breaks_down_leaves_its_best_model(
 ):
     """The loss breaks in step 3 of epoch 2; the model of epoch 1 stays."""
     whole, work = run(settings, paths, epochs=1, name="whole")
-    resume.discard(work)
+    unfinished.discard(work)
     check = callbacks.StopOnNonFinite.on_train_batch_end
 
     def broken(self, batch, logs):
@@ -297,7 +286,7 @@ def test_another_code_does_not_go_on_with_a_state(
     settings, paths, monkeypatch, tmp_path, capsys
 ):
     _, first = run(settings, paths, epochs=1)
-    code = {**resume.code(), "ddim/training/losses.py": "edited"}
+    code = {**resume.code(), "ddim/diffusion/losses.py": "edited"}
     monkeypatch.setattr(resume, "code", lambda: code)
     _, second = run(settings, paths, epochs=1)
     assert first != second
@@ -314,7 +303,7 @@ def test_weights_of_an_epoch_that_was_never_finished_are_not_mixed_up(
 ):
     """Killed after a better epoch's weights were written and before its state was."""
     best = callbacks.KeepBest(Path("work"))
-    table = callbacks.History(Path("work"), [], lambda row, seconds: None)
+    table = callbacks.History(Path("work"), [], lambda: None)
     best.best, best.epoch = 2.0, 3
     monkeypatch.setattr(checkpoint, "save_weights", lambda _, path: path.touch())
     Path("work").mkdir()
@@ -336,7 +325,7 @@ def test_different_settings_do_not_share_a_state(settings, paths):
     description = training.describe(settings.network, settings.diffusion, paths)
 
     def folder(settings):
-        return training.work_folder(
+        return resume.work_folder(
             description, settings.train, settings.kid, settings.runtime, paths
         )
 
@@ -356,7 +345,7 @@ def test_trains_a_class_conditional_network(paths):
     paths, _ = run(settings, paths, epochs=1)
     loaded = checkpoint.load(paths.checkpoint)
     assert loaded.description.class_names == ("red", "blue")
-    generator = loaded.generator(16)
+    generator = trained_generator(loaded, 16)
     red, blue = (
         generator.images(4, 2, seed=0, labels=np.full(4, label)) for label in (0, 1)
     )
@@ -415,6 +404,6 @@ def test_val_kid_is_pooled_over_the_validation_features(settings, paths):
 def test_one_class_is_none_to_tell_apart(settings, paths):
     network = settings.network.model_copy(update={"class_conditional": True})
     description = training.describe(network, settings.diffusion, paths)
-    alone = replace(description, class_names=("all",))
+    alone = description.model_copy(update={"class_names": ("all",)})
     with pytest.raises(DdimError, match=r"class_conditional: expected images of two"):
-        training._batches(alone, settings.train, paths)
+        batches.make(alone, settings.train, paths)

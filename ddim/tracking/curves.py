@@ -4,20 +4,13 @@ The training's own has one row per epoch, counted from 1, that of the evaluation
 sampler and number of steps.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ddim.errors import DdimError, one_line
-from ddim.files import atomic
-
-
-def write(path: str | Path, rows: Sequence[dict[str, float]]) -> None:
-    """Write rows that hold `epoch` and figures by name as CSV."""
-    with atomic(path) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
 def read(path: str | Path) -> dict[int, dict[str, float]]:

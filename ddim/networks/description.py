@@ -1,0 +1,83 @@
+"""What a trained network is: the content of `model.json`."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import keras
+from pydantic import ConfigDict, model_validator
+
+from ddim.data.normalizer import Normalizer
+from ddim.errors import DdimError
+from ddim.networks import unet
+from ddim.settings.fields import Channels, Section, Width
+from ddim.settings.messages import short
+from ddim.settings.params import SettingsError, validate_section
+from ddim.settings.sections import DiffusionParams, NetworkParams
+
+FORMAT = 1
+"""Of `model.json`; a change that older code cannot read makes it 2."""
+
+
+class Description(Section):
+    """What a network was built and trained as."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    network: NetworkParams
+    diffusion: DiffusionParams
+    image_shape: tuple[Width, Width, Channels]
+    normalizer: Normalizer
+    class_names: tuple[str, ...]
+    data_digest: str
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> Self:
+        received, channels = len(self.normalizer.mean), self.image_shape[2]
+        if received != channels:
+            raise ValueError(
+                f"normalizer: expected {channels} means and variances, one per "
+                f"channel; received {received}"
+            )
+        return self
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes of a class-conditional network, else None."""
+        return len(self.class_names) if self.network.class_conditional else None
+
+    def class_numbers(self, names: Sequence[str]) -> list[int]:
+        """Classes by name. Raises `DdimError` if one is unknown."""
+        unknown = [name for name in names if name not in self.class_names]
+        if unknown:
+            known = textwrap.shorten(", ".join(self.class_names), 200)
+            raise DdimError(
+                f"classes: expected some of {known}; received {', '.join(unknown)}"
+            )
+        return [self.class_names.index(name) for name in names]
+
+    def build_network(self) -> keras.Model:
+        """The network with fresh weights."""
+        return unet.build(self.network, self.image_shape, self.num_classes)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, as in `model.json`."""
+        return {"format": FORMAT, **self.model_dump(mode="json")}
+
+
+def from_json(content: Any, path: Path) -> Description:
+    """The description that `path` holds. Raises `DdimError` if it is none."""
+    found = content.get("format") if isinstance(content, dict) else content
+    if not isinstance(content, dict) or found != FORMAT:
+        raise DdimError(
+            f"{path}: expected a model of format {FORMAT}; received {short(found)}; "
+            "the stage train makes it again"
+        )
+    try:
+        return validate_section(Description, content)
+    except SettingsError as error:
+        raise DdimError(
+            f"{path}: expected a model's description; received a wrong one: "
+            f"{str(error).splitlines()[0]}; the stage train makes it again"
+        ) from None

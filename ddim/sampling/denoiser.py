@@ -1,0 +1,60 @@
+"""A network as samplers see it: noisy images in, images and noises out."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ddim.diffusion.parametrization import split
+
+Tensor = Any
+
+
+class Denoiser(keras.Model):
+    """Separates noisy images into images and noises with a network's weights.
+
+    Inputs: `noisy_images` (n, h, w, c), `signal_rates` and `noise_rates` (1, 1, 1, 1)
+    and, for a class-conditional network, `labels` (n,) and `guidance_scale` (); with
+    these, noises = unconditional + scale (conditional - unconditional)
+    (arXiv 2207.12598, eq. 6), where scale 1 is the plain conditional prediction.
+    """
+
+    def __init__(
+        self, network: keras.Model, prediction: str, num_classes: int | None = None
+    ) -> None:
+        # float32 whatever the precision: else Keras rounds the noisy images and their
+        # rates, which are to be mixed exactly. The network inside keeps its own.
+        super().__init__(name="denoiser", dtype="float32")
+        self.network = network
+        self.prediction = prediction
+        self.num_classes = num_classes
+        self.built = True
+
+    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Any:
+        """Predicted images and predicted noises, each (n, h, w, c), float32."""
+        if self.num_classes is None:
+            return self._separate(inputs)
+        conditional = self._separate(inputs, inputs["labels"])
+        if "guidance_scale" not in inputs:
+            return conditional
+        null = ops.full_like(inputs["labels"], self.num_classes)
+        unconditional = self._separate(inputs, null)
+        scale = inputs["guidance_scale"]
+        noises = unconditional[1] + scale * (conditional[1] - unconditional[1])
+        images = (inputs["noisy_images"] - inputs["noise_rates"] * noises) / inputs[
+            "signal_rates"
+        ]
+        return images, noises
+
+    def _separate(self, inputs: dict[str, Tensor], *labels: Tensor) -> Any:
+        noisy_images = inputs["noisy_images"]
+        signal_rates, noise_rates = inputs["signal_rates"], inputs["noise_rates"]
+        variances = ops.broadcast_to(
+            noise_rates**2, (ops.shape(noisy_images)[0], 1, 1, 1)
+        )
+        prediction = self.network([noisy_images, variances, *labels], training=False)
+        prediction = ops.cast(prediction, "float32")
+        parts = split(
+            self.prediction, noisy_images, prediction, signal_rates, noise_rates
+        )
+        return parts.images, parts.noises

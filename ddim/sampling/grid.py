@@ -1,0 +1,60 @@
+"""Images side by side in one picture, and as a PNG file."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ddim.files import atomic
+
+Picture = np.ndarray
+"""uint8 (height, width, channels), 1 or 3 channels."""
+
+
+def row_labels(
+    rows: int, columns: int, num_classes: int | None, classes: Sequence[int] = ()
+) -> np.ndarray | None:
+    """Labels (rows * columns,) of a grid with one class per row, in turn.
+
+    None for a network without classes; all its classes unless some are chosen.
+    """
+    if num_classes is None:
+        return None
+    return np.resize(classes or range(num_classes), rows).repeat(columns)
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Values in [0, 1] to the nearest of 256 levels."""
+    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+def image_grid(images: np.ndarray, rows: int, columns: int, scale: int = 1) -> Picture:
+    """Images (rows * columns, h, w, c) in [0, 1], row by row, without gaps.
+
+    Every pixel becomes `scale` x `scale` pixels.
+    """
+    height, width, channels = images.shape[1:]
+    cells = to_uint8(images).reshape(rows, columns, height, width, channels)
+    sheet = cells.transpose(0, 2, 1, 3, 4)
+    sheet = sheet.reshape(rows * height, columns * width, channels)
+    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def png(image: np.ndarray) -> bytes:
+    """The PNG file of one image (h, w, c) in [0, 1]."""
+    file = io.BytesIO()
+    to_pillow(to_uint8(image)).save(file, "PNG")
+    return file.getvalue()
+
+
+def save_png(path: str | Path, picture: Picture) -> None:
+    """Write a PNG; the same picture gives the same bytes."""
+    with atomic(path) as temporary:
+        to_pillow(picture).save(temporary, format="PNG", optimize=True)
+
+
+def to_pillow(picture: Picture) -> Image.Image:
+    """As Pillow has it."""
+    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)

@@ -1,0 +1,53 @@
+"""Where unfinished trainings keep their state: `.resume/<key>` of the project.
+
+DVC deletes a stage's outputs before it runs again, so what training needs to go on lies
+here. The key stands for everything the result depends on. The folder goes when DVC has
+committed what training left, which only the next stage knows: until then a kill would
+cost the whole training.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ddim.files import atomic, sha256, writing
+from ddim.paths import resolve
+
+FINISHED = "finished"
+
+
+def folder(**inputs: Any) -> Path:
+    """The folder for a training with these inputs (JSON values); made if needed."""
+    text = json.dumps(inputs, sort_keys=True)
+    path = resolve(".resume") / hashlib.sha256(text.encode()).hexdigest()[:16]
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def finish(path: Path, weights: str | Path) -> None:
+    """Note that the training has left these weights."""
+    with atomic(path / FINISHED) as temporary:
+        temporary.write_text(sha256(weights), encoding="utf-8")
+
+
+def discard_finished(weights: str | Path) -> None:
+    """Forget the training that has left these weights, if they are there."""
+    if not Path(weights).is_file():
+        return
+    digest = sha256(weights)
+    for note in resolve(".resume").glob(f"*/{FINISHED}"):
+        if note.read_text("utf-8", errors="replace") == digest:
+            discard(note.parent)
+
+
+def discard(path: Path) -> None:
+    """Forget a training; the note that it may be forgotten goes last."""
+    for item in path.iterdir():
+        if item.is_dir():
+            shutil.rmtree(item)
+        elif item.name != FINISHED:
+            item.unlink()
+    shutil.rmtree(path)
