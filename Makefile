@@ -23,7 +23,7 @@ help:
 	@echo "make test    the tests; make slow-test the few that take minutes each"
 	@echo "make repro   the whole pipeline as params.yaml says (real flowers; wants a GPU)"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
-	@echo "make lint    linter and type checker"
+	@echo "make lint    linter, types, and the directions of imports"
 	@echo "make verify  two clean clones give the same bytes (RECIPE=tiny)"
 	@echo "make soak    kill the pipeline $(KILLS) times; nothing is lost"
 
@@ -75,6 +75,7 @@ lint: setup .venv/test.txt
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 
 verify: setup
 	python -m tests.pipeline.promises.verify --recipe $(RECIPE)
