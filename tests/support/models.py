@@ -7,7 +7,7 @@ import keras
 from ddim import tracking
 from ddim.networks import checkpoint
 from ddim.paths import Paths
-from ddim.tracking import store as mlflow_store
+from ddim.tracking import store as tracking_store
 from ddim.training import train
 from tests.conftest import tiny_settings
 from tests.support.tracked_stages import client
@@ -65,7 +65,7 @@ def registered() -> dict[str, dict]:
 
 def logged() -> list:
     """All models that are logged, whether whole or not."""
-    store, experiment_id = mlflow_store.connect("ddim")
+    store, experiment_id = tracking_store.connect("ddim")
     return store.search_logged_models([experiment_id])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ddim import tracking
-from ddim.tracking import store as mlflow_store
+from ddim.tracking import store as tracking_store
 
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = {"train": {"loss": "mae", "epochs": 3}, "network": {"widths": (32, 64)}}
@@ -22,19 +22,19 @@ def clean_environment(patch: pytest.MonkeyPatch, root: Path) -> None:
     for name in os.environ:
         if name.startswith(("MLFLOW_", "DVC_")):
             patch.delenv(name)
-    for name in mlflow_store.SWITCHES:
+    for name in tracking_store.SWITCHES:
         patch.setenv(name, "")  # so that what a test sets is taken back
         patch.delenv(name)
     patch.setenv("DVC_ROOT", str(root))
 
 
 def client():
-    return mlflow_store.connect("ddim")[0]
+    return tracking_store.connect("ddim")[0]
 
 
 def runs() -> list:
     """All runs, oldest first."""
-    store, experiment_id = mlflow_store.connect("ddim")
+    store, experiment_id = tracking_store.connect("ddim")
     return store.search_runs([experiment_id])[::-1]
 
 

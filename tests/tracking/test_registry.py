@@ -53,7 +53,7 @@ def test_it_holds_checkpoint_code_and_pinned_requirements_and_no_pickle(
             found[f"data/checkpoint/{name}"].read_bytes()
             == (models[0] / name).read_bytes()
         )
-    assert "code/ddim/served_model.py" in found
+    assert "code/ddim/inference/serving.py" in found
     kinds = {path.suffix for path in found.values()}
     assert kinds == {".h5", ".json", ".py", ".txt", ".yaml", ""}
     assert [name for name, path in found.items() if not path.suffix] == ["MLmodel"]

@@ -29,7 +29,7 @@ BROKEN = {"rev": "0123456789", "name": "broken", "error": {"msg": "no params.yam
 @pytest.fixture(autouse=True)
 def times(monkeypatch):
     seconds = {"mse": 90.0}
-    monkeypatch.setattr(compare.mlflow_store, "training_seconds", lambda: seconds)
+    monkeypatch.setattr(compare.store, "training_seconds", lambda: seconds)
 
 
 def test_a_row_tells_what_differs_and_the_figures():
