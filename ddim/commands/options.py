@@ -146,7 +146,10 @@ class Interpolate(Inversion):
 
     image_a: Path = Field(alias="IMAGE_A")
     image_b: Path = Field(alias="IMAGE_B")
-    frames: Frames = Field(8, description="from one to the other")
+    frames: Frames | None = Field(
+        None,
+        description="from one to the other; 30 for a GIF, 8 for a PNG if not given",
+    )
     out: Path = Field(Path("interpolated.png"), description="PNG or GIF")
 
 
