@@ -17,7 +17,8 @@ from ddim.pictures.slerp import slerp
 from ddim.preparation.images import decode, square
 from ddim.preparation.items import UnreadableImageError
 from ddim.sampling.grid import Picture, image_grid, save_png, to_uint8
-from ddim.settings.params import RenderParams, validate_section
+from ddim.settings.params import validate_section
+from ddim.settings.sections import RenderParams
 
 READABLE = 128
 """Pixels that an image is enlarged to, at most, if no scale is given."""

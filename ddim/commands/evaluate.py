@@ -19,7 +19,8 @@ from ddim.preparation.folder import find_images
 from ddim.preparation.images import decode, square
 from ddim.preparation.items import UnreadableImageError
 from ddim.preparation.parallel import ordered_map
-from ddim.settings.params import KidParams, validate_section
+from ddim.settings.params import validate_section
+from ddim.settings.sections import KidParams
 
 BATCH = 64
 THREADS = 4

@@ -22,7 +22,8 @@ from ddim.errors import DdimError
 from ddim.inference.sources import CHECKPOINT, folder_of
 from ddim.sampling.method import Method
 from ddim.settings.fields import Count, SamplerName, Seed, Steps
-from ddim.settings.params import SamplingParams, validate_section
+from ddim.settings.params import validate_section
+from ddim.settings.sections import SamplingParams
 
 if TYPE_CHECKING:
     from ddim.networks.checkpoint import Trained

@@ -8,7 +8,7 @@ import keras
 from ddim.errors import DdimError
 from ddim.networks import blocks, convolutions
 from ddim.networks.blocks import Tensor
-from ddim.settings.params import NetworkParams
+from ddim.settings.sections import NetworkParams
 
 
 def build(

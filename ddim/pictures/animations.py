@@ -14,7 +14,7 @@ from ddim.pictures.slerp import slerp
 from ddim.sampling.generator import Generator, noise, trained_generator
 from ddim.sampling.grid import Picture, image_grid, row_labels
 from ddim.sampling.method import Method
-from ddim.settings.params import RenderParams, SamplingParams
+from ddim.settings.sections import RenderParams, SamplingParams
 
 PROCESS_COLUMNS = 6
 """Images that the animation of a sampling process follows; noise compresses badly."""

@@ -15,7 +15,7 @@ from ddim.pictures import animations, layout, schedule_plot, sheets
 from ddim.sampling.generator import Generator, trained_generator
 from ddim.sampling.grid import image_grid, row_labels, save_png
 from ddim.sampling.method import Method
-from ddim.settings.params import KidParams, RenderParams, SamplingParams
+from ddim.settings.sections import KidParams, RenderParams, SamplingParams
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ddim.pictures import layout
 from ddim.sampling.generator import Generator
 from ddim.sampling.grid import Picture, image_grid, row_labels
 from ddim.sampling.method import Method
-from ddim.settings.params import RenderParams
+from ddim.settings.sections import RenderParams
 
 STEP_ROWS = 6
 """Images that the sheet over step counts follows, one per row."""

@@ -78,7 +78,7 @@ def _known_keys(location: tuple[Any, ...], kind: Any) -> str:
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
     if nearest:
         return f"{nearest[0]} perhaps"
-    return f"one of {', '.join(known)}" if known else "no keys"
+    return f"one of {', '.join(known)}" if known else "no options"
 
 
 def _fields(kind: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from ddim.settings.params import TrainParams
+from ddim.settings.sections import TrainParams
 
 
 def make(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
