@@ -92,18 +92,23 @@ def _reason(error: BaseException) -> str:
 
 def _check_files(params: Params) -> None:
     """Raise `SettingsError` if a file or folder that the settings name is not there."""
-    weights, folder = params.kid.weights, params.data.folder
-    if weights not in ("imagenet", "random"):
-        expected = "kid.weights: expected imagenet, random or the path of a weights file"
-        _check_path(expected, weights, Path.is_file)
+    if params.kid.weights not in ("imagenet", "random"):
+        expected = "imagenet, random or the path of a weights file"
+        _check_path("kid.weights", expected, params.kid.weights, Path.is_file)
     if params.data.source == "folder":
-        _check_path("data.folder: expected a folder of images", folder, Path.is_dir)
+        _check_path(
+            "data.folder", "a folder of images", params.data.folder, Path.is_dir
+        )
 
 
-def _check_path(expected: str, path: str, is_right: Callable[[Path], bool]) -> None:
+def _check_path(
+    key: str, expected: str, path: str, is_right: Callable[[Path], bool]
+) -> None:
     try:
         reason = "" if is_right(resolve(path)) else "is not there"
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
     if reason:
-        raise SettingsError(f"{expected}; received {short(path)}, which {reason}")
+        raise SettingsError(
+            f"{key}: expected {expected}; received {short(path)}, which {reason}"
+        )

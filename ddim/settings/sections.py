@@ -158,7 +158,7 @@ def _options(name: str, sampler: Callable) -> Any:
 
 def _field(hint: Any) -> Any:
     """Annotated[float, Field(ge=0)] with the kind of number that YAML writes."""
-    kind, *ranges = get_args(hint) or (hint,)
+    kind, *ranges = get_args(hint) or (hint, Field())
     return Annotated[KINDS[kind], *ranges]
 
 
