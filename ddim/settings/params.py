@@ -84,8 +84,8 @@ says, such as the day 2020-13-45, and for brackets nested a thousand deep."""
 
 def _reason(error: BaseException) -> str:
     reason = str(error) or type(error).__name__
-    mark = getattr(error, "problem_mark", None)
-    if isinstance(error, yaml.MarkedYAMLError) and mark and error.problem:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
         reason = f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
     return one_line(" ".join(reason.split()))[:300]
 
@@ -102,13 +102,12 @@ def _check_files(params: Params) -> None:
 
 
 def _check_path(
-    key: str, expected: str, path: str, is_right: Callable[[Path], bool]
+    key: str, expected: str, path: str, test: Callable[[Path], bool]
 ) -> None:
     try:
-        reason = "" if is_right(resolve(path)) else "is not there"
+        reason = "" if test(resolve(path)) else "is not there"
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
     if reason:
-        raise SettingsError(
-            f"{key}: expected {expected}; received {short(path)}, which {reason}"
-        )
+        received = f"{short(path)}, which {reason}"
+        raise SettingsError(f"{key}: expected {expected}; received {received}")

@@ -4,8 +4,7 @@ No setting has a default here.
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -140,37 +139,30 @@ class KidParams(Section):
     batch_size: Annotated[BatchSize, Field(ge=2)]
 
 
-FILLED_IN = ("callback", "draw_noise")
-"""Keyword arguments that the caller of a sampler fills in, not the settings."""
-KINDS = {float: Real, int: Integer, bool: Flag}
-
-
-def _options(name: str, sampler: Callable) -> Any:
-    """The options in a sampler's signature, each with its type and range."""
-    hints = get_type_hints(sampler, include_extras=True)
-    fields = {
-        parameter.name: _field(hints[parameter.name])
-        for parameter in inspect.signature(sampler).parameters.values()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in FILLED_IN
-    }
-    return _mapping(name, fields)
-
-
-def _field(hint: Any) -> Any:
-    """Annotated[float, Field(ge=0)] with the kind of number that YAML writes."""
-    kind, *ranges = get_args(hint) or (hint, Field())
-    return Annotated[KINDS[kind], *ranges]
-
-
-def _mapping(name: str, fields: dict[str, Any]) -> Any:
-    """A plain dict of any of these keys and no others."""
-    config = ConfigDict(extra="forbid", allow_inf_nan=False)
+def _dict_of(name: str, fields: dict[str, Any]) -> Any:
+    """The type of a plain dict that holds any of these keys and no others."""
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     return with_config(config)(TypedDict(name, fields, total=False))  # type: ignore
 
 
-SamplerOptions = _mapping(
-    "SamplerOptions", {name: _options(name, SAMPLERS[name]) for name in SAMPLERS}
-)
+def _options_of(sampler: str) -> Any:
+    """A dict of the options in a sampler's signature, whose annotations are ranges."""
+    signature = inspect.signature(SAMPLERS[sampler])
+    options = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+        and name not in ("callback", "draw_noise")  # the generator passes these
+    }
+    return _dict_of(sampler, options)
+
+
+if TYPE_CHECKING:
+    SamplerOptions = dict[str, dict[str, Any]]
+else:
+    SamplerOptions = _dict_of(
+        "samplers", {name: _options_of(name) for name in SAMPLERS}
+    )
 
 
 class SamplingParams(Section):

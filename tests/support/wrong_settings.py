@@ -110,10 +110,10 @@ SINGLE = [
     (
         "sampling.options",
         {"ddim": {"eta": 1.5}},
-        "eta: expected 1 or less; received 1.5",
+        "eta: expected 1.0 or less; received 1.5",
     ),
     ("sampling.options", {"ddim": {"eta": NAN}}, "eta: expected a finite number"),
-    ("sampling.options", {"rk2": {"alpha": 0}}, "alpha: expected a number above 0;"),
+    ("sampling.options", {"rk2": {"alpha": 0}}, "alpha: expected a number above 0.0"),
     (
         "sampling.options",
         {"multistep": {"order": True}},
