@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from ddim import runtime, unfinished
 from ddim.errors import DdimError
-from ddim.files import NO_ARRAY, atomic, sha256, writing
+from ddim.files import DAMAGED, atomic, sha256, writing
 from ddim.metrics.reference import FEATURES
 from ddim.networks.description import Description
 from ddim.paths import PATHS, Paths
@@ -30,7 +30,7 @@ FORMAT = 1
 """Of the state; a change that older code cannot read makes it 2."""
 RUN_ID = "run_id"
 UNREADABLE = (
-    *NO_ARRAY,
+    *DAMAGED,
     *(AttributeError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile),
 )
 """What NumPy raises on a damaged .npz file, and this code on a foreign one."""

@@ -217,6 +217,6 @@ def test_the_choices_named_in_the_settings_are_those_there_are():
         (sections.Upsampling, blocks.UPSAMPLINGS),
         (sections.Optimizer, optimizers.OPTIMIZERS),
         (sections.LearningRateSchedule, optimizers.LEARNING_RATE_SCHEDULES),
-        (sections.Backend, runtime.COMPILERS),
+        (sections.Backend, runtime.BACKENDS),
     ):
         assert set(get_args(choice)) == set(choices)
