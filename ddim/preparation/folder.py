@@ -32,8 +32,6 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".gif", ".webp", ".avif"),
     *(".bmp", ".tif", ".tiff", ".tga", ".pbm", ".pgm", ".ppm", ".pnm"),
 )
-
-
 LOOSE = ""
 """Stands for the class of an image in no class folder; no folder has this name."""
 
@@ -160,12 +158,9 @@ def _is_visible_image(name: str) -> bool:
 
 
 def _leads_out(path: Path, root: Path) -> bool:
-    return os.path.islink(path) and not _target(path).is_relative_to(root)
-
-
-def _target(link: Path) -> Path:
-    """Where a link leads, also one in a circle."""
-    return Path(os.path.realpath(link))
+    if not os.path.islink(path):
+        return False
+    return not Path(os.path.realpath(path)).is_relative_to(root)
 
 
 def _refuse(key: str, error: OSError) -> NoReturn:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -57,11 +57,14 @@ def prepare(
     Raises `DdimError` if a part is empty or, unless `skip_unreadable`, if there are
     unreadable images, naming them.
     """
-    _totals(_planned(source, train_fraction))
+    sizes = {name: split.size for name, split in source.splits.items()}
+    # As TFDS cuts a split: the nearest whole number.
+    borders = {name: round(size * train_fraction) for name, size in sizes.items()}
+    total, train = sum(sizes.values()), sum(borders.values())
+    _check_enough(train=train, validation=total - train)
     crop = partial(_crop, size=image_size, channels=channels)
-    placed = _place(source, train_fraction)
+    placed = _place(source, borders)
     threads = min(os.cpu_count() or 1, MOST_THREADS)
-    total = sum(split.size for split in source.splits.values())
     with (
         closing(ordered_map(crop, placed, workers or threads)) as results,
         filled_at_once(folder, DATASET) as here,
@@ -71,13 +74,17 @@ def prepare(
             stored, digest, unreadable = _store(here, row_shape, progress)
         if unreadable and not skip_unreadable:
             raise DdimError(_complaint(unreadable))
+        totals = {
+            part: sum(stored[split, part] for split in source.splits) for part in PARTS
+        }
+        _check_enough(**totals)
         metadata = {
             "source": source.kind,
             "name": source.name,
             "image_size": image_size,
             "channels": channels,
             "train_fraction": train_fraction,
-            **_totals(stored),
+            **totals,
             "splits": {
                 split: {part: stored[split, part] for part in PARTS}
                 for split in source.splits
@@ -90,40 +97,20 @@ def prepare(
     return metadata
 
 
-def _place(source: Source, train_fraction: float) -> Iterator[Placed]:
+def _place(source: Source, borders: Mapping[str, int]) -> Iterator[Placed]:
     for name, split in source.splits.items():
-        border = _border(split.size, train_fraction)
         for position, item in enumerate(split.items):
-            yield Placed(item, name, PARTS[position >= border])
+            yield Placed(item, name, PARTS[position >= borders[name]])
 
 
-def _border(size: int, train_fraction: float) -> int:
-    """How many images go to training: nearest whole number, as TFDS cuts a split."""
-    return round(size * train_fraction)
-
-
-def _planned(source: Source, train_fraction: float) -> Counts:
-    counts = Counts()
-    for name, split in source.splits.items():
-        border = _border(split.size, train_fraction)
-        counts[name, "train"] = border
-        counts[name, "validation"] = split.size - border
-    return counts
-
-
-def _totals(counts: Counts) -> dict[str, int]:
-    """Images per part. Raises `DdimError` if there are none in one of them."""
-    totals = {
-        part: sum(count for (_, where), count in counts.items() if where == part)
-        for part in PARTS
-    }
-    if not all(totals.values()):
+def _check_enough(train: int, validation: int) -> None:
+    """Raise `DdimError` if there are no images in one of the parts."""
+    if not (train and validation):
         raise DdimError(
             "data.train_fraction: expected images for training and for validation; "
-            f"received {totals['train']} and {totals['validation']} "
+            f"received {train} and {validation} "
             "(more images or another fraction will do)"
         )
-    return totals
 
 
 def _crop(

@@ -50,19 +50,15 @@ class Shape:
 
 def flowers(images: int, seed: int) -> Source:
     """A source of procedural flowers, the eight kinds in turn."""
+    items = (
+        Item(k % len(KINDS), f"flower {k}", partial(draw, seed, k))
+        for k in range(images)
+    )
     return Source(
         kind="procedural",
         name="flowers",
         classes=tuple(kind.name for kind in KINDS),
-        splits={
-            ONE_SPLIT: Split(
-                size=images,
-                items=(
-                    Item(k % len(KINDS), f"flower {k}", partial(draw, seed, k))
-                    for k in range(images)
-                ),
-            )
-        },
+        splits={ONE_SPLIT: Split(images, items)},
     )
 
 

@@ -23,21 +23,15 @@ MOST_PIXELS = 2**27
 def rates_are_ordered(diffusion: "DiffusionParams") -> Iterator[Mistake]:
     low, high = diffusion.min_signal_rate, diffusion.max_signal_rate
     if high - low < LEAST_RANGE:
-        yield (
-            "min_signal_rate",
-            f"a number below max_signal_rate, by {LEAST_RANGE} at least",
-            f"{low} and {high}",
-        )
+        expected = f"a number below max_signal_rate, by {LEAST_RANGE} at least"
+        yield "min_signal_rate", expected, f"{low} and {high}"
 
 
 def frequencies_are_ordered(network: "NetworkParams") -> Iterator[Mistake]:
     low, high = network.embedding_min_frequency, network.embedding_max_frequency
     if low >= high:
-        yield (
-            "embedding_min_frequency",
-            "a number below embedding_max_frequency",
-            f"{low} and {high}",
-        )
+        expected = "a number below embedding_max_frequency"
+        yield "embedding_min_frequency", expected, f"{low} and {high}"
 
 
 def groups_divide_widths(network: "NetworkParams") -> Iterator[Mistake]:
@@ -54,17 +48,13 @@ def groups_divide_widths(network: "NetworkParams") -> Iterator[Mistake]:
 def attention_fits_widths(network: "NetworkParams") -> Iterator[Mistake]:
     widths, heads = network.widths, network.attention_heads
     if any(level >= len(widths) for level in network.attention_levels):
-        yield (
-            "attention_levels",
-            f"attention_levels from 0 to {len(widths) - 1}, one per entry of widths",
-            list(network.attention_levels),
+        expected = (
+            f"attention_levels from 0 to {len(widths) - 1}, one per entry of widths"
         )
+        yield "attention_levels", expected, list(network.attention_levels)
     elif any(widths[level] % heads for level in network.attention_levels):
-        yield (
-            "attention_heads",
-            "a divisor of the widths at attention_levels",
-            f"{heads} for widths {list(widths)}",
-        )
+        expected = "a divisor of the widths at attention_levels"
+        yield "attention_heads", expected, f"{heads} for widths {list(widths)}"
 
 
 def network_halves_images(params: "Params") -> Iterator[Mistake]:
@@ -83,11 +73,8 @@ def devices_share_batches(params: "Params") -> Iterator[Mistake]:
     if devices > 1 and params.runtime.backend != "jax":
         yield "train.devices", "1 with every runtime.backend but jax", devices
     if batch_size % devices:
-        yield (
-            "train.batch_size",
-            f"a multiple of {devices}, the number of train.devices that share it",
-            batch_size,
-        )
+        expected = f"a multiple of {devices}, the number of train.devices that share it"
+        yield "train.batch_size", expected, batch_size
 
 
 def classes_need_a_conditional_network(params: "Params") -> Iterator[Mistake]:
@@ -125,9 +112,5 @@ def pictures_are_drawable(params: "Params") -> Iterator[Mistake]:
         height = rows * scale * params.data.image_size
         width = columns * scale * params.data.image_size
         if max(height, width) > LONGEST_SIDE or height * width > MOST_PIXELS:
-            yield (
-                key,
-                f"a picture of at most {LONGEST_SIDE} pixels a side and {MOST_PIXELS} "
-                "in all",
-                f"one of {width} x {height}",
-            )
+            limits = f"{LONGEST_SIDE} pixels a side and {MOST_PIXELS} in all"
+            yield key, f"a picture of at most {limits}", f"one of {width} x {height}"
