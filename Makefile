@@ -45,19 +45,32 @@ commit:
 	@git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || { echo "error: make demo: expected a git repository with" \
 		"a commit; git init && git add . && git commit -m start makes one, and make repro needs none" >&2; exit 1; }
 
+# An earlier experiment of this name stays: this one gets the next free number. A change of
+# params.yaml that is not committed is kept in a file beside it.
 demo: commit setup
 	@! grep -qs no_scm .dvc/config.local || dvc config --local --unset core.no_scm
 	@test -f dvc.lock || echo "First run: DVC will warn that no output is there yet. Good."
-	@dvc exp remove $(RECIPE) --quiet 2>/dev/null || true
 	@overrides=$$(python -m ddim.recipes $(RECIPE)) && \
-		env $(IDENTITY) dvc exp run --name $(RECIPE) $$overrides
+	if test -n "$$overrides" && ! git diff --quiet HEAD -- params.yaml; then \
+		own=params.own.$$(date +%Y%m%d-%H%M%S).yaml && cp params.yaml $$own && \
+		echo "note: params.yaml had changes that are not committed; they are kept in $$own"; \
+	fi && \
+	taken=$$(dvc exp list --name-only 2>/dev/null); name=$(RECIPE); number=1; \
+	while echo "$$taken" | grep -qx "$$name"; do \
+		number=$$((number + 1)); name=$(RECIPE)-$$number; \
+	done; \
+	env $(IDENTITY) dvc exp run --name $$name $$overrides
 	@echo
 	@echo "Pictures: renders/samples.png, renders/animations/, renders/sheets/, renders/epochs/"
 	@echo "Figures:  metrics/kid.csv, metrics/history.csv; dvc exp show; dvc plots show"
 	@echo "MLflow:   make ui"
-	@echo "params.yaml now holds the settings of the recipe $(RECIPE), so that"
-	@echo "  dvc exp run -S train.loss=mse    is an ablation of it;"
-	@echo "  git restore params.yaml          brings the full size back."
+	@echo
+	@echo "params.yaml holds the settings of the recipe $(RECIPE) now. Go on from here:"
+	@echo "  source .venv/bin/activate"
+	@git config user.email >/dev/null || echo \
+		'  git config user.email you@example.org; git config user.name You    # experiments are commits'
+	@echo "  dvc exp run -S train.loss=mse    an ablation of it"
+	@echo "  git restore params.yaml          the full size again"
 
 repro: setup
 	@if git rev-parse --git-dir >/dev/null 2>&1; then \
