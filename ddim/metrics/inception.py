@@ -175,7 +175,7 @@ WEIGHTS = {"imagenet": _imagenet, "random": _random}
 
 
 def _varied_noise(size: int) -> np.ndarray:
-    """Noise (n, size, size, 3) in [-1, 1], each of another smoothness, contrast, colour.
+    """Noise (n, size, size, 3) in [-1, 1] of varied smoothness, contrast and colour.
 
     The amplitude falls as 1 / frequency^p with p from 0 (white) to 2.5 (a few blobs).
     """
