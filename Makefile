@@ -1,4 +1,4 @@
-# make demo | test | slow-test | repro | ui | lint | verify | soak: each sets up .venv first, from
+# make demo | test | slow-test | repro | tour | ui | lint | verify | soak: each sets up .venv first, from
 # pinned requirements.
 
 PYTHON := $(shell for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -16,12 +16,13 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
 	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
 
-.PHONY: help commit demo test slow-test repro ui lint verify soak setup requirements
+.PHONY: help commit demo test slow-test repro tour ui lint verify soak setup requirements
 
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
 	@echo "make test    the tests; make slow-test the few that take minutes each"
-	@echo "make repro   the whole pipeline as params.yaml says (real flowers; wants a GPU)"
+	@echo "make repro   the whole pipeline as params.yaml says (real flowers; hours on a GPU)"
+	@echo "make tour    a notebook that takes the process apart, after make demo"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
 	@echo "make lint    linter, types, and the directions of imports"
 	@echo "make verify  two clean clones give the same bytes (RECIPE=tiny)"
@@ -96,17 +97,20 @@ verify: setup
 soak: setup
 	python -m tests.pipeline.promises.soak --kills $(KILLS)
 
+tour: setup .venv/tour.txt
+	jupyter lab notebooks/tour.ipynb
+
 ui: setup
 	python -m ddim.tracking ui --port $(PORT)
 
 # Pin the newest versions that pyproject.toml allows, the same ones in every file.
 requirements:
 	rm -f requirements/*.txt
-	for extras in "cpu test" cpu gpu test; do \
+	for extras in "cpu test tour" cpu gpu test tour; do \
 		name=$$(echo $$extras | tr ' ' -); \
 		uv pip compile pyproject.toml $$(printf -- '--extra %s ' $$extras) --universal \
 			--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
-			$$(test -f requirements/cpu-test.txt && echo -c requirements/cpu-test.txt) \
+			$$(test -f requirements/cpu-test-tour.txt && echo -c requirements/cpu-test-tour.txt) \
 			-o requirements/$$name.txt || exit 1; \
 	done
-	rm requirements/cpu-test.txt
+	rm requirements/cpu-test-tour.txt

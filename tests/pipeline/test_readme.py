@@ -24,7 +24,7 @@ from tests.conftest import ROOT, tiny_values
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAMS = (
-    r"(make|git|dvc|ddim|python|mlflow|curl|export|source|for|jupyter|\.venv/|\w+=)"
+    r"(make|git|dvc|ddim|python|mlflow|curl|export|source|for|\.venv/|\w+=)"
 )
 
 
@@ -220,7 +220,6 @@ OTHERWISE = {
     r"git clone REPOSITORY .*": elsewhere,
     r"source .*": elsewhere,  # PATH has that environment
     r"curl .*": elsewhere,  # with `mlflow models serve`
-    r"jupyter lab .*": elsewhere,  # test_the_tour_runs
     r"make( \w+)?": dry,
     r".*\$\(python -m ddim\.recipes .*|python -m ddim\.recipes ablations .*": printed,
     r".* -S data\.name=cifar10 .*": settings_alone,
