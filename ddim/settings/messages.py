@@ -37,17 +37,22 @@ EXPECTED = {
 
 def lines(details: Sequence[Mapping[str, Any]], kind: type[Section]) -> Iterator[str]:
     """A line per mistake, from pydantic's error details for this kind of section."""
+    for key, expected, received in mistakes(details, kind):
+        yield f"{key}: expected {expected}; received {received}"
+
+
+def mistakes(
+    details: Sequence[Mapping[str, Any]], kind: Any
+) -> Iterator[tuple[str, str, str]]:
+    """Key, expected and received of pydantic's error details for this kind of value."""
     # A wrong entry makes its list too short as well; the entry's own line is enough.
     blamed = {detail["loc"][:-1] for detail in details}
     for detail in details:
         if detail["type"] != "too_short" or detail["loc"] not in blamed:
-            for key, expected, received in _mistakes(detail, kind):
-                yield f"{key}: expected {expected}; received {received}"
+            yield from _mistakes(detail, kind)
 
 
-def _mistakes(
-    detail: Mapping[str, Any], kind: type[Section]
-) -> Iterator[tuple[str, str, str]]:
+def _mistakes(detail: Mapping[str, Any], kind: Any) -> Iterator[tuple[str, str, str]]:
     # Pydantic writes "[key]" behind the key of a mapping that is itself wrong.
     place = [str(part) for part in detail["loc"] if part != "[key]"]
     received = short(detail["input"])
