@@ -8,6 +8,7 @@ import numpy as np
 from ddim.diffusion import schedules
 from ddim.diffusion.schedules import SCHEDULES, Schedule
 from ddim.files import atomic
+from ddim.settings.sections import DiffusionParams
 
 POINTS = 201
 
@@ -24,7 +25,7 @@ def curves(schedule: Schedule) -> dict[str, np.ndarray]:
     }
 
 
-def write(path: Path, settings: schedules.Settings, chosen: Schedule) -> None:
+def write(path: Path, settings: DiffusionParams, chosen: Schedule) -> None:
     """PNG with every schedule at the rates of `settings`, `chosen` drawn thicker."""
     # The object interface without a global state: this may run in any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
