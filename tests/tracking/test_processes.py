@@ -101,7 +101,7 @@ def test_a_disabled_sink_does_nothing_and_imports_no_mlflow(tmp_path, monkeypatc
             run.log_points({1: {"val_kid": 1.0}})
             run.log_artifact("none")
             run.set_checkpoint("none")
-            run.register("none", {"conditions": {"encoder": "x"}})
+            run.register("none", None, {"conditions": {"encoder": "x"}})
             assert run.run_id is None
         tracking.attach("ddim", settings, "none", enabled=False, points={1: {"a": 1}})
         print([name for name in ("mlflow", "sqlalchemy") if name in sys.modules])

@@ -37,11 +37,11 @@ def test_a_loss_that_is_no_number_marks_the_run_failed(project):
 
 
 def test_a_stop_while_the_run_is_opened_leaves_none_running(project, monkeypatch):
-    def stop(self, settings):
+    def stop(*_):
         raise Stopped(signal.SIGTERM)
 
     remembered = []
-    monkeypatch.setattr(tracking.Run, "_log_parameters", stop)
+    monkeypatch.setattr(tracking.Run, "_complete", stop)
     with pytest.raises(Stopped):
         tracking.start("ddim", SETTINGS, remember=remembered.append)
     (run,) = runs()

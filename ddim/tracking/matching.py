@@ -1,0 +1,91 @@
+"""Which run in MLflow belongs to a trained model.
+
+The newest run with these weights and no contradicting values; else the abandoned run of
+this training; else a new one.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ddim.tracking import provenance
+from ddim.tracking.provenance import Settings
+
+CHECKPOINT_TAG = "checkpoint_sha256"
+"""Tag of a run: SHA-256 of the weights file that it made."""
+
+Points = Mapping[int, Mapping[str, float]]
+"""Metrics by step: `table.set_index("epoch").to_dict("index")`."""
+
+Values = dict[tuple[str, int], float]
+"""Values by metric and step."""
+
+
+def values_of(points: Points) -> Values:
+    """The finite values: infinite and undefined ones leave a gap in a curve."""
+    return {
+        (name, int(step)): float(value)
+        for step, metrics in points.items()
+        for name, value in metrics.items()
+        if math.isfinite(value)
+    }
+
+
+def logged(client: Any, run: Any) -> Values:
+    """All values that a run has in the store."""
+    return {
+        (point.key, point.step): point.value
+        for name in run.data.metrics
+        for point in client.get_metric_history(run.info.run_id, name)
+    }
+
+
+def run_of_training(client: Any, experiment_id: str, run_id: str | None) -> Any:
+    """The run that a resumed training logs to; None if there is none any more."""
+    found = _newest(client, experiment_id, f"attributes.run_id = '{run_id}'")
+    return next(found, None) if run_id else None
+
+
+def run_of_model(
+    client: Any, experiment_id: str, digest: str, settings: Settings, values: Values
+) -> Any:
+    """The newest run with these weights, else the abandoned run of this training.
+
+    A run is out of the question if it has other settings or values. The run of a
+    training that lost the store has no digest of its weights: it is known by a value
+    that both have. Returns None if there is no such run.
+    """
+    with_weights = f"tags.{CHECKPOINT_TAG} = '{digest}'"
+    for query, in_common in ((with_weights, 0), ("attributes.status != 'FINISHED'", 1)):
+        for run in _newest(client, experiment_id, query):
+            if _belongs(client, run, settings, values, in_common):
+                return run
+    return None
+
+
+def _belongs(
+    client: Any, run: Any, settings: Settings, values: Values, in_common: int
+) -> bool:
+    """Whether a run contradicts neither settings nor values, and shares so many."""
+    known, parameters = run.data.params, provenance.parameters(settings)
+    if any(known.get(name, text) != text for name, text in parameters.items()):
+        return False
+    stored = logged(client, run)
+    shared = stored.keys() & values.keys()
+    return len(shared) >= in_common and all(
+        math.isclose(stored[key], values[key], rel_tol=1e-9) for key in shared
+    )
+
+
+def new_run(
+    client: Any, experiment_id: str, settings: Settings, tags: Mapping[str, str]
+) -> Any:
+    """A new run, named by what is unlike other runs in its settings."""
+    tags = {**provenance.tags(settings), **tags}
+    name = provenance.run_name(settings)
+    return client.create_run(experiment_id, tags=tags, run_name=name)
+
+
+def _newest(client: Any, experiment_id: str, query: str) -> Iterator[Any]:
+    newest_first = ["attributes.start_time DESC"]
+    yield from client.search_runs([experiment_id], query, order_by=newest_first)
