@@ -27,9 +27,8 @@ def main() -> None:
         settings.tracking.experiment,
         settings.model_dump(include=tracking.MODEL_SECTIONS | {"sampling", "evaluate"}),
         PATHS.weights,
+        curves.read(PATHS.history) | curves.kid(table, summary),
         enabled=settings.tracking.enabled,
-        history=curves.read(PATHS.history),
-        points=curves.kid_points(table, summary),
     ) as run:
         run.log_artifacts(PATHS.figures(), "metrics")
         run.register(PATHS.checkpoint, settings, summary)

@@ -24,8 +24,8 @@ def main() -> None:
         settings.tracking.experiment,
         settings.model_dump(include=tracking.MODEL_SECTIONS | {"sampling"}),
         PATHS.weights,
+        curves.read(PATHS.history),
         enabled=settings.tracking.enabled,
-        history=curves.read(PATHS.history),
     ) as run:
         run.log_artifacts(PATHS.pictures(), "pictures")
 

@@ -33,9 +33,9 @@ def main() -> None:
             tags={"data.sha256": description.data_digest},
             run_id=resume.read_run_id(work),
             remember=partial(resume.write_run_id, work),
-            history=curves.by_epoch(resume.read(work).get("history", [])),
         ) as run,
     ):
+        run.log_values(curves.by_epoch(resume.read(work).get("history", [])))
         log = callback.LogEpochs(run, PATHS.epochs)
         train.train(description, settings.train, settings.kid, work, PATHS, [log])
         run.set_checkpoint(PATHS.weights)

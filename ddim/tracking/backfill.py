@@ -15,6 +15,7 @@ from ddim.paths import PATHS
 from ddim.settings import params as settings_of
 from ddim.settings.params import Params
 from ddim.tracking import curves
+from ddim.tracking.matching import Values
 from ddim.tracking.provenance import MODEL_SECTIONS, parameters
 
 TRAINING = MODEL_SECTIONS | {"runtime"}
@@ -31,16 +32,15 @@ def send(settings: Params) -> str:
         raise DdimError(f"{PATHS.weights}: not there; the stage train makes it")
     _check(settings)
     epochs = curves.read(PATHS.history)
-    evaluated = PATHS.kid_table.exists()
-    summary = read_json(PATHS.kid, "evaluate") if evaluated else {}
-    kids = curves.kid_points(pd.read_csv(PATHS.kid_table), summary) if evaluated else {}
-    files = _files()
+    kids, summary, sections, files = {}, {}, TRAINING, _files()
+    if PATHS.kid_table.exists():
+        summary, sections = read_json(PATHS.kid, "evaluate"), EVALUATION
+        kids = curves.kid(pd.read_csv(PATHS.kid_table), summary)
     with tracking.attach(
         settings.tracking.experiment,
-        settings.model_dump(include=EVALUATION if evaluated else TRAINING),
+        settings.model_dump(include=sections),
         PATHS.weights,
-        history=epochs,
-        points=kids,
+        epochs | kids,
         strict=True,
     ) as run:
         for path, folder in files.items():
@@ -48,9 +48,13 @@ def send(settings: Params) -> str:
         run.register(PATHS.checkpoint, settings, summary)
     return (
         f"MLflow run {run.run_id} of checkpoint {sha256(PATHS.weights)[:12]} holds "
-        f"{len(epochs)} epochs, KID at {len(kids.keys() - {0})} step counts and "
+        f"{_steps(epochs)} epochs, KID at {_steps(kids)} step counts and "
         f"{len(files)} files"
     )
+
+
+def _steps(values: Values) -> int:
+    return len({step for _, step in values} - {0})
 
 
 def _files() -> dict[Path, str]:

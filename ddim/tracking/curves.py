@@ -1,7 +1,4 @@
-"""Tables of figures as curves for MLflow: figures by name for each step.
-
-A step is an epoch, counted from 1, or a number of diffusion steps.
-"""
+"""Tables of figures as values for MLflow, by metric and step."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,11 +7,10 @@ from typing import Any
 import pandas as pd
 
 from ddim.errors import DdimError, one_line
+from ddim.tracking.matching import Values
 
-Curves = dict[int, dict[str, float]]
 
-
-def read(path: str | Path) -> Curves:
+def read(path: str | Path) -> Values:
     """The epochs in a file such as `metrics/history.csv`; none if it is not there.
 
     Raises `DdimError` for a file that is no such table.
@@ -30,21 +26,26 @@ def read(path: str | Path) -> Curves:
         ) from None
 
 
-def by_epoch(rows: Iterable[Mapping]) -> Curves:
-    """Rows that hold `epoch` and figures by name."""
+def by_epoch(rows: Iterable[Mapping]) -> Values:
+    """Rows that hold `epoch`, counted from 1, and figures by name."""
     return {
-        int(row["epoch"]): {str(k): float(v) for k, v in row.items() if k != "epoch"}
+        (str(name), int(row["epoch"])): float(value)
         for row in rows
+        for name, value in row.items()
+        if name != "epoch"
     }
 
 
-def kid_points(table: pd.DataFrame, summary: dict[str, Any]) -> Curves:
-    """A curve per figure, sampler and guidance scale; the summary's numbers at 0."""
-    curves: Curves = {0: {k: v for k, v in summary.items() if isinstance(v, float)}}
+def kid(table: pd.DataFrame, summary: Mapping[str, Any]) -> Values:
+    """A curve over diffusion steps per figure, sampler and guidance scale.
+
+    The summary's numbers stand at step 0.
+    """
+    values: Values = {(k, 0): v for k, v in summary.items() if isinstance(v, float)}
     for row in table.to_dict("records"):
         scale = row["guidance_scale"]
         guided = "" if scale == 1 else f"_guidance_{scale:g}"
         for figure in ("kid", "kid_subsets_std", "kid_batches"):
             curve = f"{figure} by diffusion steps/{row['sampler']}{guided}"
-            curves.setdefault(row["steps"], {})[curve] = row[figure]
-    return curves
+            values[curve, row["steps"]] = row[figure]
+    return values

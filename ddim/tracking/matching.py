@@ -14,21 +14,13 @@ from ddim.tracking.provenance import Settings
 CHECKPOINT_TAG = "checkpoint_sha256"
 """Tag of a run: SHA-256 of the weights file that it made."""
 
-Points = Mapping[int, Mapping[str, float]]
-"""Metrics by step: `table.set_index("epoch").to_dict("index")`."""
-
 Values = dict[tuple[str, int], float]
-"""Values by metric and step."""
+"""Values by metric and step, which is an epoch or a number of diffusion steps."""
 
 
-def values_of(points: Points) -> Values:
-    """The finite values: infinite and undefined ones leave a gap in a curve."""
-    return {
-        (name, int(step)): float(value)
-        for step, metrics in points.items()
-        for name, value in metrics.items()
-        if math.isfinite(value)
-    }
+def finite(values: Values) -> Values:
+    """Without infinite and undefined values, which leave a gap in a curve."""
+    return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
 def logged(client: Any, run: Any) -> Values:

@@ -19,9 +19,11 @@ from ddim.errors import DdimError
 from ddim.files import sha256
 from ddim.settings.params import Params
 from ddim.tracking import dataset, matching, provenance, registry, store
-from ddim.tracking.matching import CHECKPOINT_TAG, Points
+from ddim.tracking.matching import CHECKPOINT_TAG, Values
 from ddim.tracking.provenance import Settings
 
+BATCH = 100
+"""Parameters that MLflow takes in one call; it would take more metrics."""
 LATER = "python -m ddim.tracking send logs everything later"
 
 
@@ -40,7 +42,7 @@ class Run:
         self._ends = False
         self._client: Any = None
         self._stored: Any = None
-        self._values: matching.Values = {}
+        self._values: Values = {}
 
     def __enter__(self) -> "Run":
         return self
@@ -53,11 +55,11 @@ class Run:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """One value per metric; `step` is an epoch or a number of diffusion steps."""
-        self.log_points({step: metrics})
+        self.log_values({(name, step): value for name, value in metrics.items()})
 
-    def log_points(self, points: Points) -> None:
-        """Values of many steps; infinite and undefined ones leave a gap."""
-        self._try(lambda: self._log_points(points))
+    def log_values(self, values: Values) -> None:
+        """Values by metric and step; infinite and undefined ones leave a gap."""
+        self._try(lambda: self._log_values(values))
 
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a copy of a file, in place of an earlier one of the same name."""
@@ -109,23 +111,24 @@ class Run:
 
         parameters = provenance.parameters(settings)
         lacking = parameters.keys() - self._stored.data.params.keys()
-        params = [Param(name, parameters[name]) for name in sorted(lacking)]
-        for batch in _batches(params, store.MAX_PARAMETERS):
-            self._client.log_batch(self.run_id, params=batch)
+        self._log_batches(params=[Param(k, parameters[k]) for k in sorted(lacking)])
         dataset.log(self._client, self._stored.info.run_id, settings, tags)
 
-    def _log_points(self, points: Points) -> None:
+    def _log_values(self, values: Values) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        values = matching.values_of(points)
-        new = {key: values[key] for key in values.keys() - self._values.keys()}
-        metrics = [
-            Metric(name, new[name, step], now, step) for name, step in sorted(new)
-        ]
-        for batch in _batches(metrics, store.MAX_METRICS):
-            self._client.log_batch(self.run_id, metrics=batch)
-        self._values |= new
+        values = matching.finite(values)
+        new = sorted(values.keys() - self._values.keys())
+        self._log_batches(metrics=[Metric(k[0], values[k], now, k[1]) for k in new])
+        self._values = values | self._values
+
+    def _log_batches(self, **entities: Sequence[Any]) -> None:
+        """Log metrics or params, as many at once as MLflow takes."""
+        for kind, items in entities.items():
+            for start in range(0, len(items), BATCH):
+                batch = items[start : start + BATCH]
+                self._client.log_batch(self.run_id, **{kind: batch})
 
     def _register(
         self, checkpoint: Path, settings: Params, summary: Mapping[str, Any]
@@ -148,13 +151,11 @@ def start(
     tags: Mapping[str, str] | None = None,
     run_id: str | None = None,
     remember: Callable[[str], None] = lambda run_id: None,
-    history: Points | None = None,
 ) -> Run:
     """The run of a training: a new one, or that of `run_id` if the training resumes.
 
     `settings` become parameters. `remember` gets the run's identifier as soon as there
-    is one. `history` holds the epochs trained before; the run gets those that it lacks.
-    Never raises for a failing store, and imports no MLflow unless `enabled`.
+    is one. Never raises for a failing store, and imports no MLflow unless `enabled`.
     """
     run = Run(enabled)
     run._ends = True
@@ -172,7 +173,6 @@ def start(
 
     try:
         run._try(open_run)
-        run.log_points(history or {})
     except BaseException as error:
         run.__exit__(type(error))
         raise
@@ -183,42 +183,33 @@ def attach(
     experiment: str,
     settings: Settings,
     checkpoint: str | Path,
+    values: Values | None = None,
     *,
     enabled: bool = True,
-    tags: Mapping[str, str] | None = None,
-    history: Points | None = None,
-    points: Points | None = None,
     strict: bool = False,
 ) -> Run:
     """The run of a trained model: found by `ddim.tracking.matching`, or a new one.
 
-    The run gets what it lacks of `settings`, of `history` (the epochs of the training)
-    and of `points` (figures found now, such as KID by diffusion steps). Give only
-    settings that matter to these figures: other settings mean another run. Fails as
-    softly as `start`; if `strict`, raises `DdimError`.
+    The run gets what it lacks of `settings` and `values`. Give all that is known: the
+    epochs of the training, and figures such as KID by diffusion steps. Give only
+    settings that matter to them: other settings mean another run. Fails as softly as
+    `start`; if `strict`, raises `DdimError`.
     """
-    run = Run(enabled, strict=strict)
+    run, values = Run(enabled, strict=strict), matching.finite(values or {})
 
     def open_run() -> None:
         client, experiment_id = store.connect(experiment)
-        digest = sha256(checkpoint)
-        all_tags = {**dataset.tag(checkpoint), **(tags or {})}
-        values = matching.values_of(history or {}) | matching.values_of(points or {})
+        digest, tags = sha256(checkpoint), dataset.tag(checkpoint)
         with store.lock():
             stored = matching.run_of_model(
                 client, experiment_id, digest, settings, values
-            ) or matching.new_run(client, experiment_id, settings, all_tags)
+            ) or matching.new_run(client, experiment_id, settings, tags)
             client.set_tag(stored.info.run_id, CHECKPOINT_TAG, digest)
             if stored.info.status != "FINISHED":
                 client.set_terminated(stored.info.run_id)
         run._use(client, stored)
-        run._complete(settings, all_tags)
+        run._complete(settings, tags)
+        run._log_values(values)
 
     run._try(open_run)
-    run.log_points(history or {})
-    run.log_points(points or {})
     return run
-
-
-def _batches(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -16,10 +16,6 @@ HOST = "127.0.0.1"
 LOCK_SECONDS = 120
 EPOCH_SECONDS = "epoch_seconds"
 """A metric of every epoch, in MLflow alone: no output may depend on the clock."""
-MAX_METRICS = 1000
-"""In one call, as MLflow has it."""
-MAX_PARAMETERS = 100
-"""In one call, as MLflow has it."""
 
 SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

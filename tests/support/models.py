@@ -40,9 +40,9 @@ def write_model(folder: Path, paths: Paths, seed: int, **network) -> Path:
 def register(model: Path, val_kid: float, **conditions) -> str | None:
     """Train, evaluate and register, as far as MLflow can tell; returns the run."""
     weights = model / "model.weights.h5"
-    history = {1: {"val_kid": val_kid}, 2: {"val_kid": val_kid + 1}}
+    history = {("val_kid", 1): val_kid, ("val_kid", 2): val_kid + 1}
     settings = SETTINGS.model_dump()
-    with tracking.attach("ddim", settings, weights, history=history) as run:
+    with tracking.attach("ddim", settings, weights, history) as run:
         run.register(model, SETTINGS, {"conditions": {**CONDITIONS, **conditions}})
     return run.run_id
 
