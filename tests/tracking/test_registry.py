@@ -191,3 +191,10 @@ def test_a_disk_that_is_full_costs_one_line(project, models, monkeypatch, capfd)
     errors = capfd.readouterr().err
     assert errors.count("\n") == 1
     assert "No space left on device" in errors
+
+
+def test_a_logged_model_is_found_by_its_run_too(project, models):
+    run_id = register(models[0], 2.0)
+    folder = store.download(f"runs:/{run_id}/model")
+    weights = "model.weights.h5"
+    assert (folder / weights).read_bytes() == (models[0] / weights).read_bytes()
