@@ -101,7 +101,7 @@ def guidance(generator: Generator, method: Method, settings: RenderParams) -> Pi
             rows,
             settings.diffusion_steps,
             settings.seed,
-            method=method.guided(scale),
+            method=method.replace(guidance_scale=scale),
             labels=labels,
         )
         for scale in GUIDANCE_SCALES

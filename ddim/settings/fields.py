@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ddim.diffusion.samplers import SAMPLERS
 from ddim.diffusion.schedules import SCHEDULES
+from ddim.diffusion.time_grids import GRIDS
 
 T = TypeVar("T")
 
@@ -104,6 +105,8 @@ ClassName = Annotated[Text, BeforeValidator(_class_name)]
 LayerName = Annotated[Text, AfterValidator(_layer)]
 ScheduleName = Annotated[Text, one_of(SCHEDULES)]
 SamplerName = Annotated[Text, one_of(SAMPLERS)]
+GridName = Annotated[Text, one_of(GRIDS)]
+KarrasRho = Annotated[Real, Field(ge=1, le=100)]
 
 EachOnce = AfterValidator(_each_once)
 StepCounts = Annotated[tuple[Steps, ...], Field(min_length=1), EachOnce]

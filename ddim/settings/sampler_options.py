@@ -16,6 +16,17 @@ FILLED_IN = ("callback", "draw_noise")
 TIMES = (1.0, 0.5, 0.0)
 
 
+def check_each(options: Mapping[str, Mapping[str, Any]]) -> None:
+    """`check` for the options of each sampler; the message begins with the key."""
+    for sampler, its_options in options.items():
+        try:
+            check(sampler, its_options)
+        except ValueError as error:
+            message = str(error)
+            mark = ": " if message.startswith("expected") else "."
+            raise ValueError(f"options.{sampler}{mark}{message}") from None
+
+
 def check(sampler: str, options: Mapping[str, Any]) -> None:
     """Raise `ValueError` for options that this sampler does not have or refuses.
 

@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 from ddim.diffusion.losses import LOSSES, WEIGHTINGS
 from ddim.diffusion.noise_levels import NOISE_LEVELS
 from ddim.diffusion.parametrization import PREDICTIONS
-from ddim.diffusion.time_grids import GRIDS
 from ddim.settings import sampler_options
 from ddim.settings.fields import (
     BatchSize,
@@ -20,10 +19,12 @@ from ddim.settings.fields import (
     Flag,
     Fraction,
     Frequency,
+    GridName,
     Guidance,
     GuidanceScales,
     Images,
     Integer,
+    KarrasRho,
     LayerName,
     Levels,
     NonNegative,
@@ -165,8 +166,8 @@ class KidParams(Section):
 
 class SamplingParams(Section):
     schedule: ScheduleName | None
-    grid: Annotated[Text, one_of(GRIDS)]
-    karras_rho: Annotated[Real, Field(ge=1, le=100)]
+    grid: GridName
+    karras_rho: KarrasRho
     clip: Flag
     batch_size: BatchSize
     guidance_scale: Guidance
@@ -174,13 +175,7 @@ class SamplingParams(Section):
 
     @model_validator(mode="after")
     def _options_are_the_samplers(self) -> Self:
-        for sampler, options in self.options.items():
-            try:
-                sampler_options.check(sampler, options)
-            except ValueError as error:
-                told = str(error)
-                mark = ": " if told.startswith("expected") else "."
-                raise ValueError(f"options.{sampler}{mark}{told}") from None
+        sampler_options.check_each(self.options)
         return self
 
 

@@ -80,7 +80,7 @@ def train(
     history = callbacks.History(
         work, state.get("history", []), publish=lambda: _publish(work, paths)
     )
-    generator = _generator(description, model.ema_network, train)
+    generator = compile_generator(model.ema_network, description, train.batch_size)
     with devices.undivided():
         judge = _val_kid(generator, train, kid, paths)
     fed, fed_validation = input_pipeline.feed(model, training, validation)
@@ -169,19 +169,6 @@ def _best_survives(
             f"{error}. The best model so far, of epoch {best.epoch}, is in "
             f"{paths.checkpoint}"
         ) from None
-
-
-def _generator(
-    description: Description, network: keras.Model, train: TrainParams
-) -> Generator:
-    return compile_generator(
-        network,
-        prediction=description.diffusion.prediction,
-        schedule=schedules.make(description.diffusion),
-        normalizer=description.normalizer,
-        batch_size=train.batch_size,
-        num_classes=description.num_classes,
-    )
 
 
 def _val_kid(

@@ -31,10 +31,10 @@ def conditional(tmp_path_factory) -> Model:
 
 def test_samples_are_those_of_the_pipeline(model):
     options = {"eta": 0.5}
-    method = Method("ddim", options, grid="karras", karras_rho=5.0, clip=True)
-    expected = trained_generator(model.trained, 64, "linear").images(
-        5, 3, 7, method=method
+    method = Method(
+        options=options, schedule="linear", grid="karras", karras_rho=5.0, clip=True
     )
+    expected = trained_generator(model.trained, 64).images(5, 3, 7, method=method)
     images = model.sample(
         5,
         steps=3,
