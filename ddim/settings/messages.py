@@ -72,6 +72,8 @@ def _known_key(location: tuple[Any, ...], settings: type[BaseModel]) -> str:
     for part in location[:-1]:
         section = section.model_fields[part].annotation
     known = list(section.model_fields)
+    if not known:
+        return "no options"
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"{nearest[0]} perhaps" if nearest else f"one of {', '.join(known)}"
 

@@ -1,19 +1,30 @@
-"""The settings' options of samplers, checked against the samplers themselves."""
+"""The settings' options of samplers, checked against the samplers' signatures."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ddim.diffusion.samplers import SAMPLERS
-from ddim.errors import DdimError
-from ddim.settings.messages import short
+from ddim.settings.messages import lines
 
 FILLED_IN = ("callback", "draw_noise")
 """Keyword arguments of a sampler that its caller fills in, not the settings."""
 
-TIMES = (1.0, 0.5, 0.0)
+
+@cache
+def model(sampler: str) -> type[BaseModel]:
+    """The options of this sampler as a section of settings."""
+    parameters = inspect.signature(SAMPLERS[sampler]).parameters.values()
+    fields: dict[str, Any] = {
+        option.name: (option.annotation, option.default)
+        for option in parameters
+        if option.kind is option.KEYWORD_ONLY and option.name not in FILLED_IN
+    }
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return create_model(sampler, __config__=config, **fields)
 
 
 def check_each(options: Mapping[str, Mapping[str, Any]]) -> None:
@@ -28,53 +39,10 @@ def check_each(options: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def check(sampler: str, options: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for options that this sampler does not have or refuses.
-
-    Names and types are those of its signature; ranges it knows itself, so it is tried
-    out on a single number.
-    """
-    function = SAMPLERS[sampler]
-    known = {
-        name: parameter.annotation
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name not in FILLED_IN
-    }
-    for name, value in options.items():
-        if name not in known:
-            expected = f"one of {', '.join(known)}" if known else "no options"
-            raise ValueError(f"expected {expected}; received {short(name)}")
-        if not _is_a(known[name], value):
-            raise ValueError(
-                f"{name}: expected {known[name].__name__}; received {short(value)}"
-            )
+    """Raise `ValueError` for options that this sampler does not have or refuses."""
+    section = model(sampler)
     try:
-        _try_out(function, options)
-    except DdimError as error:
-        raise ValueError(str(error)) from None
-
-
-LARGEST = 1e9
-"""Number that an option may be; any range that a sampler knows is narrower."""
-
-
-def _is_a(kind: type, value: Any) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    right = isinstance(value, (int, float) if kind is float else kind)
-    return right and abs(value) <= LARGEST
-
-
-def _try_out(sampler: Callable, options: Mapping[str, Any]) -> None:
-    filled_in: dict[str, Any] = {}
-    if "draw_noise" in inspect.signature(sampler).parameters:
-        filled_in["draw_noise"] = np.zeros_like
-    sampler(_denoise, np.ones(1), _schedule, TIMES, **filled_in, **options)
-
-
-def _denoise(images: np.ndarray, *rates: float) -> tuple[np.ndarray, np.ndarray]:
-    return images, images
-
-
-def _schedule(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    angles = 0.1 + 1.4 * times
-    return np.cos(angles), np.sin(angles)
+        section(**options)
+    except ValidationError as error:
+        found = lines(error.errors(), section)
+        raise ValueError(found[0]) from None
