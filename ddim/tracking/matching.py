@@ -5,7 +5,7 @@ this training; else a new one.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ddim.tracking import provenance
@@ -32,12 +32,6 @@ def logged(client: Any, run: Any) -> Values:
     }
 
 
-def run_of_training(client: Any, experiment_id: str, run_id: str | None) -> Any:
-    """The run that a resumed training logs to; None if there is none any more."""
-    found = _newest(client, experiment_id, f"attributes.run_id = '{run_id}'")
-    return next(found, None) if run_id else None
-
-
 def run_of_model(
     client: Any, experiment_id: str, digest: str, settings: Settings, values: Values
 ) -> Any:
@@ -49,7 +43,7 @@ def run_of_model(
     """
     with_weights = f"tags.{CHECKPOINT_TAG} = '{digest}'"
     for query, in_common in ((with_weights, 0), ("attributes.status != 'FINISHED'", 1)):
-        for run in _newest(client, experiment_id, query):
+        for run in newest(client, experiment_id, query):
             if _belongs(client, run, settings, values, in_common):
                 return run
     return None
@@ -78,6 +72,7 @@ def new_run(
     return client.create_run(experiment_id, tags=tags, run_name=name)
 
 
-def _newest(client: Any, experiment_id: str, query: str) -> Iterator[Any]:
-    newest_first = ["attributes.start_time DESC"]
-    yield from client.search_runs([experiment_id], query, order_by=newest_first)
+def newest(client: Any, experiment_id: str, query: str) -> Sequence[Any]:
+    """Runs of the experiment that a search of MLflow finds, the newest first."""
+    order = ["attributes.start_time DESC"]
+    return client.search_runs([experiment_id], query, order_by=order)

@@ -92,8 +92,8 @@ def _difference(settings: Settings, base: Settings) -> Changes:
 def run_name(settings: Settings) -> str:
     """What differs, on which recipe, and the DVC experiment if that says more.
 
-    Such as `loss=mse on demo (sunny-day)`, `demo` or `default`: what tells runs of a
-    list apart comes first, since lists show 20 letters of a name.
+    Such as `loss=mse on demo (sunny-day)`, `demo` or `default`. The difference comes
+    first, since MLflow's list shows 20 letters of a name.
     """
     (base, found), experiment = changes(settings), os.environ.get("DVC_EXP_NAME")
     brief = ", ".join(f"{_short(name)}={here}" for name, (here, _) in found.items())

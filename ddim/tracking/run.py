@@ -162,8 +162,10 @@ def start(
 
     def open_run() -> None:
         client, experiment_id = store.connect(experiment)
-        stored = matching.run_of_training(client, experiment_id, run_id)
-        if stored:
+        query = f"attributes.run_id = '{run_id}'"
+        found = matching.newest(client, experiment_id, query) if run_id else []
+        if found:
+            stored = found[0]
             client.update_run(run_id, "RUNNING")
         else:
             stored = matching.new_run(client, experiment_id, settings, tags or {})
