@@ -10,15 +10,16 @@ from tqdm import tqdm
 
 from ddim.errors import DdimError, one_line
 from ddim.files import atomic, read_npy
-from ddim.inference.model import Model, Request, load
+from ddim.inference.model import Model, load
 from ddim.pictures import animations, layout, render
 from ddim.pictures.animations import FRAME_SECONDS
 from ddim.pictures.slerp import slerp
 from ddim.preparation.images import decode, square
 from ddim.preparation.items import UnreadableImageError
 from ddim.sampling.grid import Picture, image_grid, save_png, to_uint8
+from ddim.sampling.method import Method
 from ddim.settings.params import validate_section
-from ddim.settings.sections import RenderParams
+from ddim.settings.sections import RenderParams, SamplingParams
 
 READABLE = 128
 """Pixels that an image is enlarged to, at most, if no scale is given."""
@@ -60,7 +61,12 @@ def animate(options: Namespace) -> None:
     options.steps = STEPS[options.kind] if options.steps is None else options.steps
     model = _load(options)
     settings = _settings(options, model)
-    asked = model.request(1, options.steps, options.seed, **_choices(options))
+    method = model.method(**_choices(options))
+    asked = SamplingParams(
+        **method.model_dump(exclude={"sampler", "options"}),
+        options={method.sampler: method.options},
+        batch_size=model.batch_size,
+    )
     frames = ANIMATIONS[options.kind](model, asked, settings)
     path = options.out or Path(f"{options.kind}.gif")
     layout.save_gif(path, frames, FRAME_SECONDS[options.kind])
@@ -111,35 +117,41 @@ def interpolate(options: Namespace) -> None:
     print(f"{options.frames} images: {options.out}")
 
 
-def _over_steps(model: Model, asked: Request, settings: RenderParams) -> list[Picture]:
+def _over_steps(
+    model: Model, asked: SamplingParams, settings: RenderParams
+) -> list[Picture]:
     rows = render.rows_of_grid(model.trained.description, settings)
-    generator = model.generator(asked.schedule)
+    method = Method.from_settings(asked, settings.sampler)
     series = {
-        steps: render.grid_images(generator, asked.method, rows, settings, steps)
+        steps: render.grid_images(model.generator, method, rows, settings, steps)
         for steps in tqdm(settings.step_counts, "images over steps", unit="count")
     }
     return animations.over_steps(series, settings)
 
 
 def _deterministic(
-    model: Model, asked: Request, settings: RenderParams
+    model: Model, asked: SamplingParams, settings: RenderParams
 ) -> list[Picture]:
     return animations.deterministic(model.trained, asked, settings)
 
 
-def _stochastic(model: Model, asked: Request, settings: RenderParams) -> list[Picture]:
+def _stochastic(
+    model: Model, asked: SamplingParams, settings: RenderParams
+) -> list[Picture]:
     return animations.stochastic(model.trained, asked, settings)
 
 
 def _interpolation(
-    model: Model, asked: Request, settings: RenderParams
+    model: Model, asked: SamplingParams, settings: RenderParams
 ) -> list[Picture]:
     classes = model.trained.description.class_numbers(settings.classes)
-    generator = model.generator(asked.schedule)
-    return animations.interpolation(generator, asked.method, settings, classes)
+    method = Method.from_settings(asked, settings.sampler)
+    return animations.interpolation(model.generator, method, settings, classes)
 
 
-ANIMATIONS: dict[str, Callable[[Model, Request, RenderParams], list[Picture]]] = {
+ANIMATIONS: dict[
+    str, Callable[[Model, SamplingParams, RenderParams], list[Picture]]
+] = {
     "steps": _over_steps,
     "deterministic": _deterministic,
     "stochastic": _stochastic,
