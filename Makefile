@@ -1,4 +1,4 @@
-# make demo | test | slow-test | repro | ui | lint | verify | soak: each sets up .venv first, from
+# make demo | test | slow-test | repro | tour | ui | lint | verify | soak: each sets up .venv first, from
 # pinned requirements.
 
 PYTHON := $(shell for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -16,12 +16,13 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
 	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
 
-.PHONY: help commit demo test slow-test repro ui lint verify soak setup requirements
+.PHONY: help commit demo test slow-test repro tour ui lint verify soak setup requirements
 
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
 	@echo "make test    the tests; make slow-test the few that take minutes each"
-	@echo "make repro   the whole pipeline as params.yaml says (real flowers; wants a GPU)"
+	@echo "make repro   the whole pipeline as params.yaml says (real flowers; hours on a GPU)"
+	@echo "make tour    a notebook that takes the process apart, after make demo"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
 	@echo "make lint    linter, types, and the directions of imports"
 	@echo "make verify  two clean clones give the same bytes (RECIPE=tiny)"
@@ -45,19 +46,32 @@ commit:
 	@git rev-parse --verify --quiet HEAD >/dev/null 2>&1 || { echo "error: make demo: expected a git repository with" \
 		"a commit; git init && git add . && git commit -m start makes one, and make repro needs none" >&2; exit 1; }
 
+# An earlier experiment of this name stays: this one gets the next free number. A change of
+# params.yaml that is not committed is kept in a file beside it.
 demo: commit setup
 	@! grep -qs no_scm .dvc/config.local || dvc config --local --unset core.no_scm
 	@test -f dvc.lock || echo "First run: DVC will warn that no output is there yet. Good."
-	@dvc exp remove $(RECIPE) --quiet 2>/dev/null || true
 	@overrides=$$(python -m ddim.recipes $(RECIPE)) && \
-		env $(IDENTITY) dvc exp run --name $(RECIPE) $$overrides
+	if test -n "$$overrides" && ! git diff --quiet HEAD -- params.yaml; then \
+		own=params.own.$$(date +%Y%m%d-%H%M%S).yaml && cp params.yaml $$own && \
+		echo "note: params.yaml had changes that are not committed; they are kept in $$own"; \
+	fi && \
+	taken=$$(dvc exp list --name-only 2>/dev/null); name=$(RECIPE); number=1; \
+	while echo "$$taken" | grep -qx "$$name"; do \
+		number=$$((number + 1)); name=$(RECIPE)-$$number; \
+	done; \
+	env $(IDENTITY) dvc exp run --name $$name $$overrides
 	@echo
 	@echo "Pictures: renders/samples.png, renders/animations/, renders/sheets/, renders/epochs/"
 	@echo "Figures:  metrics/kid.csv, metrics/history.csv; dvc exp show; dvc plots show"
 	@echo "MLflow:   make ui"
-	@echo "params.yaml now holds the settings of the recipe $(RECIPE), so that"
-	@echo "  dvc exp run -S train.loss=mse    is an ablation of it;"
-	@echo "  git restore params.yaml          brings the full size back."
+	@echo
+	@echo "params.yaml holds the settings of the recipe $(RECIPE) now. Go on from here:"
+	@echo "  source .venv/bin/activate"
+	@git config user.email >/dev/null || echo \
+		'  git config user.email you@example.org; git config user.name You    # experiments are commits'
+	@echo "  dvc exp run -S train.loss=mse    an ablation of it"
+	@echo "  git restore params.yaml          the full size again"
 
 repro: setup
 	@if git rev-parse --git-dir >/dev/null 2>&1; then \
@@ -83,17 +97,20 @@ verify: setup
 soak: setup
 	python -m tests.pipeline.promises.soak --kills $(KILLS)
 
+tour: setup .venv/tour.txt
+	jupyter lab notebooks/tour.ipynb
+
 ui: setup
 	python -m ddim.tracking ui --port $(PORT)
 
 # Pin the newest versions that pyproject.toml allows, the same ones in every file.
 requirements:
 	rm -f requirements/*.txt
-	for extras in "cpu test" cpu gpu test; do \
+	for extras in "cpu test tour" cpu gpu test tour; do \
 		name=$$(echo $$extras | tr ' ' -); \
 		uv pip compile pyproject.toml $$(printf -- '--extra %s ' $$extras) --universal \
 			--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
-			$$(test -f requirements/cpu-test.txt && echo -c requirements/cpu-test.txt) \
+			$$(test -f requirements/cpu-test-tour.txt && echo -c requirements/cpu-test-tour.txt) \
 			-o requirements/$$name.txt || exit 1; \
 	done
-	rm requirements/cpu-test.txt
+	rm requirements/cpu-test-tour.txt

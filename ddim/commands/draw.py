@@ -15,7 +15,7 @@ from ddim.pictures.painter import Painter
 from ddim.pictures.slerp import slerp
 from ddim.sampling.generator import compile_generator
 from ddim.sampling.grid import save_png, to_uint8
-from ddim.settings.params import RenderParams
+from ddim.settings.sections import RenderParams
 
 READABLE = 128
 """Pixels that an image is enlarged to, at most, if no scale is given."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ddim import runtime
 from ddim.errors import DdimError
-from ddim.files import NO_WEIGHTS, sha256
+from ddim.files import DAMAGED, sha256
 from ddim.paths import resolve
 from ddim.settings.sections import KidParams
 
@@ -21,8 +21,6 @@ RANDOM_SEED = 12345
 
 CALIBRATION_PICTURES = 128
 CALIBRATION_BATCHES = 4
-CALIBRATION_CONTRAST = 0.5
-"""Standard deviation of a picture, about that of photographs in [-1, 1]."""
 
 DOWNLOAD_SECONDS = 10.0
 """Without a byte from the server, after which there is no network."""
@@ -106,7 +104,7 @@ def _inception(weights: str, image_size: int) -> keras.Model:
 def _from_file(weights: str, shape: tuple[int, int, int]) -> keras.Model:
     try:
         return _inception_v3(str(resolve(weights)), shape)
-    except NO_WEIGHTS as error:
+    except DAMAGED as error:
         raise DdimError(
             "kid.weights: expected weights of keras.applications.InceptionV3 without "
             f"top; received {weights!r}, which does not load: {_first_line(error)}"
@@ -144,10 +142,11 @@ def _inception_v3(weights: str | None, shape: tuple[int, int, int]) -> keras.Mod
 
 
 def _random(shape: tuple[int, int, int]) -> keras.Model:
-    """He-normal kernels (arXiv 1502.01852), batch statistics of smooth noise.
+    """He-normal kernels (arXiv 1502.01852), batch statistics of varied noise.
 
     With neutral statistics the features of all images would point in about the same
-    direction after so many layers, and KID would measure next to nothing.
+    direction after so many layers, and KID would measure next to nothing. With those of
+    one kind of picture any other kind would grow from layer to layer, to KIDs of 1e5.
     """
     model = _inception_v3(None, shape)
     generator = np.random.default_rng(RANDOM_SEED)
@@ -163,7 +162,7 @@ def _random(shape: tuple[int, int, int]) -> keras.Model:
         for layer in model.layers
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
-    pictures = _smooth_noise(model.input_shape[1])
+    pictures = _varied_noise(model.input_shape[1])
     for number, batch in enumerate(np.split(pictures, CALIBRATION_BATCHES)):
         for layer in normalizations:
             layer.momentum = number / (number + 1)  # the mean over all batches
@@ -175,16 +174,23 @@ WEIGHTS = {"imagenet": _imagenet, "random": _random}
 """By name; any other name is the path of a weights file."""
 
 
-def _smooth_noise(size: int) -> np.ndarray:
-    """Pictures (n, size, size, 3) in [-1, 1] whose amplitude falls as 1 / frequency."""
+def _varied_noise(size: int) -> np.ndarray:
+    """Noise (n, size, size, 3) in [-1, 1] of varied smoothness, contrast and colour.
+
+    The amplitude falls as 1 / frequency^p with p from 0 (white) to 2.5 (a few blobs).
+    """
     generator = np.random.default_rng(RANDOM_SEED)
-    shape = (CALIBRATION_PICTURES, size, size, 3)
-    waves = np.fft.rfft2(generator.standard_normal(shape), axes=(1, 2))
+    count = CALIBRATION_PICTURES
+    waves = np.fft.rfft2(generator.standard_normal((count, size, size, 3)), axes=(1, 2))
     rows, columns = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]
-    frequencies = np.maximum(np.hypot(rows, columns), 1 / size)[..., None]
-    pictures = np.fft.irfft2(waves / frequencies, s=(size, size), axes=(1, 2))
-    pictures *= CALIBRATION_CONTRAST / pictures.std(axis=(1, 2, 3), keepdims=True)
-    return np.clip(pictures, -1, 1).astype(np.float32)
+    frequencies = np.maximum(np.hypot(rows, columns), 1 / size)[None, ..., None]
+    smoothness = generator.uniform(0.0, 2.5, (count, 1, 1, 1))
+    noise = np.fft.irfft2(waves / frequencies**smoothness, s=(size, size), axes=(1, 2))
+    noise -= noise.mean(axis=(1, 2, 3), keepdims=True)
+    noise /= noise.std(axis=(1, 2, 3), keepdims=True)
+    contrast = generator.uniform(0.1, 0.8, (count, 1, 1, 1))
+    colour = generator.uniform(-0.8, 0.8, (count, 1, 1, 3))
+    return np.clip(colour + contrast * noise, -1, 1).astype(np.float32)
 
 
 def _layer_output(inception: keras.Model, layer: str) -> Any:

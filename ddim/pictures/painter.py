@@ -11,7 +11,7 @@ from ddim.networks.description import Description
 from ddim.sampling.generator import Generator
 from ddim.sampling.grid import row_labels
 from ddim.sampling.method import Method
-from ddim.settings.params import RenderParams
+from ddim.settings.sections import RenderParams
 
 
 @dataclass(frozen=True)

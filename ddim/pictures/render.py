@@ -13,7 +13,7 @@ from ddim.pictures.painter import Painter
 from ddim.sampling.generator import compile_generator
 from ddim.sampling.grid import save_png
 from ddim.sampling.method import Method
-from ddim.settings.params import KidParams, RenderParams, SamplingParams
+from ddim.settings.sections import KidParams, RenderParams, SamplingParams
 
 
 def render(

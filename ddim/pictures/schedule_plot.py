@@ -9,6 +9,7 @@ import numpy as np
 from ddim.diffusion import schedules
 from ddim.diffusion.schedules import SCHEDULES, Schedule
 from ddim.files import atomic
+from ddim.settings.sections import DiffusionParams
 
 POINTS = 201
 COLOURS = (
@@ -30,7 +31,7 @@ def curves(schedule: Schedule) -> dict[str, np.ndarray]:
     }
 
 
-def write(path: Path, settings: schedules.Settings, chosen: str) -> None:
+def write(path: Path, settings: DiffusionParams, chosen: str) -> None:
     """PNG with every schedule at the rates of `settings`, `chosen` in thick black.
 
     The names stand in the order of the signal rates in the middle of the time.

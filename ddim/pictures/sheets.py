@@ -7,7 +7,7 @@ from ddim.metrics.inception import Encoder
 from ddim.pictures import layout
 from ddim.pictures.painter import Painter
 from ddim.sampling.grid import Picture, row_labels
-from ddim.settings.params import RenderParams
+from ddim.settings.sections import RenderParams
 
 STEP_ROWS = 6
 STEPS_SHOWN = (1, 2, 3, 5, 10, 20)

@@ -178,7 +178,7 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
         (["sample", "--model", "plain", "--steps", "x"], "--steps: expected a whole"),
         (["sample", "--model", "plain", "--grid", "x"], "--grid: expected one of uni"),
         (["animate", "x"], "KIND: expected 'steps', "),
-        (["sample", "--model", "plain", "--option", "eta=x"], "eta: expected float"),
+        (["sample", "--model", "plain", "--option", "eta=x"], "eta: expected a number"),
         (
             ["animate", "steps", "--model", "plain", "--steps", "0"],
             "expected 1 or more",
@@ -188,10 +188,7 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
             ["interpolate", "a", "b", "--model", "plain", "--frames", "1"],
             "--frames: expected 2 or more; received 1",
         ),
-        (
-            ["evaluate", "none", "none"],
-            "REAL_FOLDER: expected folders that can be read",
-        ),
+        (["evaluate", "none", "none"], "REAL_FOLDER: expected a folder"),
         (["evaluate", ".", ".", "--layer", "x"], "layer: expected pooled or"),
         (["evaluate", ".", "."], "REAL_FOLDER: expected a folder with 2 images"),
         (["export", "here", "--model", "none"], r"model\.json: not there"),
@@ -210,6 +207,12 @@ def test_an_unreadable_image_is_named(ddim, tmp_path):
     asked = ("--weights", "random", "--layer", "mixed0")
     with pytest.raises(DdimError, match=r"1\.png: expected an image; received"):
         ddim("evaluate", real, real, *asked)
+
+
+def test_an_unknown_layer_is_refused(ddim, tmp_path):
+    real = flower_files(tmp_path / "real", 3)
+    with pytest.raises(DdimError, match="layer: expected pooled or"):
+        ddim("evaluate", real, real, "--weights", "random", "--layer", "x")
 
 
 def test_a_mistake_ends_with_one_line_and_code_1(tmp_path):
