@@ -13,7 +13,6 @@ from ddim.pictures import layout, sheets
 from ddim.pictures.animations import ANIMATIONS, seconds_per_frame
 from ddim.pictures.painter import Painter
 from ddim.pictures.slerp import slerp
-from ddim.sampling.generator import compile_generator
 from ddim.sampling.grid import save_png, to_uint8
 from ddim.settings.sections import RenderParams
 
@@ -119,9 +118,8 @@ def _painter(
         scale=_scale(options, model),
         seed=options.seed,
     )
-    network, description = model.trained.network, model.trained.description
-    generator = compile_generator(network, description, options.batch_size)
-    return Painter(generator, description, options.method, settings)
+    description = model.trained.description
+    return Painter(model.generator, description, options.method, settings)
 
 
 def _scale(options: Drawing, model: Model) -> int:

@@ -19,7 +19,6 @@ from ddim.preparation.folder import find_images
 from ddim.preparation.images import decode, square
 from ddim.preparation.items import UnreadableImageError
 from ddim.preparation.parallel import ordered_map
-from ddim.settings.params import validate_section
 from ddim.settings.sections import KidParams
 
 BATCH = 64
@@ -47,15 +46,12 @@ def measure(options: Evaluate) -> dict[str, Any]:
     All are cropped to squares and resized, as the stage prepare does it. Raises
     `DdimError` if a folder has fewer than two images or one that cannot be read.
     """
-    kid_params = validate_section(
-        KidParams,
-        {
-            "weights": options.weights,
-            "layer": options.layer,
-            "image_size": options.resolution,
-            "images": options.images,
-            "batch_size": BATCH,
-        },
+    kid_params = KidParams(
+        weights=options.weights,
+        layer=options.layer,
+        image_size=options.resolution,
+        images=options.images,
+        batch_size=BATCH,
     )
     real_files = _images("REAL_FOLDER", options.real, options.images)
     generated_files = _images("GENERATED_FOLDER", options.generated, options.images)
