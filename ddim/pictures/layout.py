@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from ddim.files import atomic
 from ddim.sampling.grid import Picture, image_grid, to_pillow
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 PALETTE_PIXELS = 50_000
 """At most so many pixels, evenly spread, decide the colours of an animation."""
 
@@ -18,6 +20,9 @@ KMEANS = 3
 
 LINE_HEIGHT = 28
 FONT_SIZE = 0.6 * LINE_HEIGHT
+LEAST_FONT_SIZE = 6
+LEAST_SPACE = 4
+"""Pixels between the names of columns."""
 MARGIN = 8
 LEAST_LETTERS = 12
 """In a line of a caption, however narrow the picture is."""
@@ -40,7 +45,7 @@ def with_names(
     One name above a single column is a caption.
     """
     height, width = picture.shape[:2]
-    font = ImageFont.load_default(FONT_SIZE)
+    font = _font_for(columns, width // max(1, len(columns)))
     row_font = ImageFont.load_default(min(FONT_SIZE, height // max(1, len(rows))))
     names_width = round(max((row_font.getlength(name) for name in rows), default=0))
     left = names_width + 2 * MARGIN if rows else 0
@@ -54,6 +59,14 @@ def with_names(
         middle = (left - MARGIN, top + (k + 0.5) * height / len(rows))
         draw.text(middle, name, "black", row_font, anchor="rm")
     return _pixels(image)
+
+
+def _font_for(names: Sequence[str], width: int) -> Font:
+    """A font in which no name is wider than so many pixels."""
+    font = ImageFont.load_default(FONT_SIZE)
+    widest = max((font.getlength(name) for name in names), default=0)
+    fitting = FONT_SIZE * (width - LEAST_SPACE) / max(widest, 1)
+    return ImageFont.load_default(min(FONT_SIZE, max(LEAST_FONT_SIZE, fitting)))
 
 
 def with_caption(picture: Picture, text: str) -> Picture:

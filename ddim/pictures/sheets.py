@@ -1,5 +1,7 @@
 """Still pictures that put images side by side to be judged by eye."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from keras import ops
 
@@ -139,16 +141,17 @@ def guidance(painter: Painter) -> Picture:
         )
         for scale in GUIDANCE_SCALES
     }
-    sheet = _side_by_side(columns, painter.settings.scale)
     names = painter.description.class_names[:rows]
-    sheet = layout.with_names(sheet, rows=names)
+    sheet = _side_by_side(columns, painter.settings.scale, names)
     return layout.with_caption(
         sheet, "Guidance scale. 1 is plain conditional. Each row begins with one noise."
     )
 
 
-def _side_by_side(columns: dict[str, np.ndarray], scale: int) -> Picture:
-    """Columns of images (rows, h, w, c), each with its name above."""
+def _side_by_side(
+    columns: dict[str, np.ndarray], scale: int, names: Sequence[str] = ()
+) -> Picture:
+    """Columns of images (rows, h, w, c) by the name above, and the names of rows."""
     rows = np.stack(list(columns.values()), axis=1)
     grid = layout.grid(np.concatenate(rows), len(rows), len(columns), scale)
-    return layout.with_names(grid, columns=list(columns))
+    return layout.with_names(grid, columns=list(columns), rows=names)

@@ -69,6 +69,25 @@ def test_a_caption_takes_as_many_lines_as_it_needs():
     assert heights[0] == layout.LINE_HEIGHT < heights[1] < heights[2]
 
 
+def test_names_are_as_small_as_their_columns_want():
+    picture = np.zeros((8, 120, 1), np.uint8)
+    named = layout.with_names(picture, columns=["one", "a long name"])
+    line = named[: layout.LINE_HEIGHT, :, 0]
+    assert (line[:, [0, 59, 60, 119]] == 255).all()  # nothing crosses a border
+    assert (line[:, :59] < 255).any()
+    assert (line[:, 61:] < 255).any()
+
+
+def test_names_of_rows_stand_beside_their_rows():
+    picture = np.zeros((120, 60, 1), np.uint8)
+    named = layout.with_names(picture, columns=["x"], rows=["WWW", "WWW", "WWW"])
+    left = named[layout.LINE_HEIGHT :, : -picture.shape[1], 0]
+    inked = np.flatnonzero((left < 255).any(axis=1))
+    for row, rows in enumerate(np.split(np.arange(120), 3)):
+        middle = inked[np.isin(inked, rows)].mean()
+        assert abs(middle - (40 * row + 19.5)) < 3
+
+
 def test_a_caption_adds_a_line_above():
     picture = np.zeros((10, 80, 3), np.uint8)
     captioned = layout.with_names(picture, columns=["5 steps"])
