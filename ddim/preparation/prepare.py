@@ -54,8 +54,8 @@ def prepare(
     The first `train_fraction` of every official split goes to training, the rest to
     validation; an unreadable image moves no other across that border. Images pass
     through one by one, and the files appear only when all are done.
-    Raises `DdimError` if a part has too few images or, unless `skip_unreadable`, if there are
-    unreadable images, naming them.
+    Raises `DdimError` if a part has too few images. Raises one that names unreadable
+    images, unless `skip_unreadable`.
     """
     sizes = {name: split.size for name, split in source.splits.items()}
     # As TFDS cuts a split: the nearest whole number.
