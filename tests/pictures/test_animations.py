@@ -96,5 +96,6 @@ def test_eta_is_set_for_ddim_and_other_options_stay():
     assert changed == {
         "ddim": {"larger_variance": True, "eta": 1.0},
         "rk2": {"alpha": 1.0},
+        "multistep": {"order": 2},
     }
     assert sampling.options == options

@@ -1,6 +1,7 @@
 """Settings: what is read, what is refused, in which words and how fast."""
 
 import copy
+import inspect
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
+from ddim.diffusion.samplers import SAMPLERS
 from ddim.settings import params
 from ddim.settings.params import SettingsError
 from tests.support.wrong_settings import COMBINED, SINGLE
@@ -26,8 +28,11 @@ HEAVY = ("tensorflow", "keras", "jax", "mlflow", "pandas", "tensorflow_datasets"
 
 def changed(key, value, settings=DEFAULTS):
     settings = copy.deepcopy(settings)
-    section, name = key.split(".", 1)
-    settings[section][name] = value
+    *sections, name = key.split(".")
+    inside = settings
+    for section in sections:
+        inside = inside[section]
+    inside[name] = value
     return settings
 
 
@@ -124,6 +129,7 @@ def test_all_wrong_settings_are_refused_without_any_heavy_import(tmp_path):
 import sys
 from pathlib import Path
 from typing import get_args
+from ddim.diffusion.samplers import SAMPLERS
 from ddim.settings import params
 refused = 0
 for path in Path(sys.argv[1]).glob("*.yaml"):
@@ -241,8 +247,8 @@ def repository(tmp_path, monkeypatch):
         ({"train.loss": "mea"}, "git restore params.yaml undoes it"),
         ({"train.loss": "mea", "train.epochs": 9}, "-S train.loss=mae undoes it"),
         (
-            {"sampling.options": {"ddim": {"eta": 2.0}}, "train.loss": "mse"},
-            "-S '~sampling.options.ddim' undoes it",
+            {"sampling.options.ddim.eta": 2.0, "train.loss": "mse"},
+            "-S sampling.options.ddim.eta=0.0 undoes it",
         ),
         (
             {"network.widths": [1, -1], "network.depth": 0, "train.loss": "mse"},
@@ -312,3 +318,9 @@ def test_what_dvc_writes_back_reads_as_before(tmp_path):
     after = path.read_text().splitlines()
     assert max(map(len, after)) <= max(map(len, before))
     assert len(after) <= len(before) + 5
+
+
+def test_the_default_options_are_those_of_the_samplers():
+    for sampler, options in DEFAULTS["sampling"]["options"].items():
+        parameters = inspect.signature(SAMPLERS[sampler]).parameters
+        assert options == {name: parameters[name].default for name in options}
