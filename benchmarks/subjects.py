@@ -1,6 +1,7 @@
 """The programs that are compared: the package on a workload, and the tutorial's."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ class Ours:
     """The package's own functions, on one batch of made-up images."""
 
     def __init__(self, work: Workload, precision: str = "float32") -> None:
-        from ddim.diffusion import schedules
+        from ddim.evaluation.first_predictions import FirstPredictions
         from ddim.metrics import inception
-        from ddim.sampling import first_predictions, generator
+        from ddim.sampling import generator
         from ddim.training import input_pipeline
 
         self.work = work
@@ -26,15 +27,10 @@ class Ours:
         self.training, self.batch = input_pipeline.feed(
             self.model, workload.batches(work, STEPS), workload.batches(work, 1)
         )
-        diffusion = work.settings.diffusion
         self.generator = generator.compile_generator(
-            self.model.ema_network,
-            prediction=diffusion.prediction,
-            schedule=schedules.make(diffusion),
-            normalizer=workload.NORMALIZER,
-            batch_size=work.batch_size,
+            self.model.ema_network, workload.description(work), work.batch_size
         )
-        self.firsts = first_predictions.FirstPredictions()
+        self.firsts = partial(FirstPredictions().wrap, None)
         encoder = inception.build("random", "mixed8", work.kid_size, 3)
         self.encode = inception.compiled(encoder, work.batch_size)
         shape = (2, workload.VALIDATION_IMAGES, 1280)
@@ -50,9 +46,9 @@ class Ours:
         self.encode(self.sample(self.work.sampling_steps[0]))
         return seconds + (measure.clocks() - started)
 
-    def sample(self, steps: int, firsts: Any = None) -> np.ndarray:
+    def sample(self, steps: int, **options: Any) -> np.ndarray:
         count = self.work.batch_size
-        return self.generator.images(count, steps, seed=0, firsts=firsts)
+        return self.generator.images(count, steps, seed=0, **options)
 
     def sample_few(self) -> None:
         self.sample(self.work.sampling_steps[0])
@@ -66,10 +62,10 @@ class Ours:
 
     def measure_few(self) -> None:
         """All but that, which the untimed first call did."""
-        self.encode(self.sample(self.work.sampling_steps[0], self.firsts))
+        self.encode(self.sample(self.work.sampling_steps[0], wrap=self.firsts))
 
     def measure_many(self) -> None:
-        self.encode(self.sample(self.work.sampling_steps[1], self.firsts))
+        self.encode(self.sample(self.work.sampling_steps[1], wrap=self.firsts))
 
     def val_kid(self) -> None:
         from ddim.metrics import kid

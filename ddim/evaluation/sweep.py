@@ -1,6 +1,7 @@
 """KID of a trained model over samplers and numbers of steps."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ from tqdm import tqdm
 
 from ddim.diffusion.samplers import evaluations
 from ddim.evaluation import plot
+from ddim.evaluation.first_predictions import FirstPredictions
 from ddim.files import atomic, write_json
 from ddim.metrics import inception, reference
 from ddim.metrics.inception import Encoder
 from ddim.metrics.kid import check_sizes, kid, kid_batches, kid_subsets
 from ddim.networks import checkpoint
 from ddim.paths import PATHS, Paths
-from ddim.sampling.first_predictions import FirstPredictions
-from ddim.sampling.generator import trained_generator
+from ddim.sampling.generator import compile_generator
 from ddim.sampling.method import Method
 from ddim.settings.sections import EvaluateParams, KidParams, SamplingParams
 
@@ -46,25 +47,31 @@ def evaluate(
         subset_size=settings.subset_size,
         batch_size=kid_params.batch_size,
     )
-    generator = trained_generator(trained, sampling.batch_size, sampling.schedule)
+    generator = compile_generator(
+        trained.network, trained.description, sampling.batch_size
+    )
     channels = generator.shape[-1]
     encoder = inception.encoder(kid_params, channels)
     jobs = _jobs(sampling, settings, trained.description.num_classes)
-    passes = sum(evaluations(way.sampler, steps) for way, steps in jobs)
+    passes = sum(evaluations(method.sampler, steps) for method, steps in jobs)
     firsts = FirstPredictions()
     rows = []
     with tqdm(total=passes * images, desc="KID", unit="image", mininterval=1) as bar:
-        for way, steps in jobs:
-            cost = evaluations(way.sampler, steps)
+        for method, steps in jobs:
+            cost = evaluations(method.sampler, steps)
             batches = generator.batches(
-                images, steps, settings.seed, method=way, firsts=firsts
+                images,
+                steps,
+                settings.seed,
+                method=method,
+                wrap=partial(firsts.wrap, method.guidance_scale),
             )
             generated = _features(encoder, batches, bar, cost)
             figures = _figures(real, generated, settings, kid_params.batch_size)
             rows.append(
                 {
-                    "sampler": way.sampler,
-                    "guidance_scale": way.guidance_scale,
+                    "sampler": method.sampler,
+                    "guidance_scale": method.guidance_scale,
                     "steps": steps,
                     "evaluations": cost,
                     **figures,
@@ -91,7 +98,7 @@ def _jobs(
     if num_classes is not None and settings.guidance_scales:
         scales = settings.guidance_scales
     return [
-        (Method.of(sampling, sampler, scale), steps)
+        (Method.from_settings(sampling, sampler, guidance_scale=scale), steps)
         for sampler in settings.samplers
         for scale in scales
         for steps in settings.diffusion_steps

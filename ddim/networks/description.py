@@ -16,8 +16,8 @@ from ddim.settings.messages import short
 from ddim.settings.params import SettingsError, validate_section
 from ddim.settings.sections import DiffusionParams, NetworkParams
 
-FORMAT = 1
-"""Of `model.json`; a change that older code cannot read makes it 2."""
+FORMAT = 2
+"""Of `model.json`; raised by every change that older code cannot read."""
 
 
 def _channels_agree(description: "Description") -> Iterator[Mistake]:

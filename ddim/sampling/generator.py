@@ -15,43 +15,35 @@ from keras import ops
 
 from ddim import runtime
 from ddim.data.normalizer import Normalizer
-from ddim.diffusion import schedules
-from ddim.diffusion.samplers import SAMPLERS, clip_images
+from ddim.diffusion.samplers import SAMPLERS, Callback, Denoise, clip_images
 from ddim.diffusion.schedules import Schedule
-from ddim.diffusion.time_grids import GRIDS
 from ddim.networks.checkpoint import Trained
-from ddim.sampling.denoiser import Denoiser
-from ddim.sampling.first_predictions import FirstPredictions
-from ddim.sampling.method import DEFAULT_METHOD, Method
+from ddim.networks.description import Description
+from ddim.sampling.denoiser import Denoiser, Tensor
+from ddim.sampling.method import PLAIN, Method
+from ddim.settings.sections import DiffusionParams
 
-Tensor = Any
 INITIAL = 0
 """Takes the place of the step in the seed of the noise that sampling starts from."""
 
 
 def noise(
     seed: int, images: Sequence[int], shape: tuple[int, ...], step: int = INITIAL
-):
+) -> np.ndarray:
     """Standard normal noise (len(images), *shape), float32, for images by number."""
-    return np.stack(
-        [
-            np.random.default_rng([seed, image, step]).standard_normal(
-                shape, np.float32
-            )
-            for image in images
-        ]
-    )
+    generators = (np.random.default_rng([seed, image, step]) for image in images)
+    return np.stack([one.standard_normal(shape, np.float32) for one in generators])
 
 
 @dataclass(frozen=True)
 class Generator:
-    """Draws images from a network; one compilation serves every sampler and step count.
+    """Draws images from a network; one compilation serves every method and step count.
 
     `infer` is the compiled `Denoiser`; `shape` is that of one image.
     """
 
     infer: Callable[..., Any]
-    schedule: Schedule
+    diffusion: DiffusionParams
     normalizer: Normalizer
     shape: tuple[int, int, int]
     batch_size: int
@@ -63,40 +55,36 @@ class Generator:
         steps: int,
         seed: int,
         *,
-        method: Method = DEFAULT_METHOD,
+        method: Method = PLAIN,
         labels: np.ndarray | None = None,
         initial_noise: np.ndarray | None = None,
-        callback: Callable | None = None,
-        firsts: FirstPredictions | None = None,
+        callback: Callback | None = None,
+        wrap: Callable[[int, Denoise], Denoise] = lambda start, denoise: denoise,
     ) -> Iterator[np.ndarray]:
         """Images 0 to `count` of `seed` in batches (n, h, w, c), values in [0, 1].
 
         `labels` (count,) choose the classes of a conditional network, by default all
         in turn. `initial_noise` (count, h, w, c) takes the place of that of the seed.
-        `callback` is handed to the sampler (see `ddim.diffusion.samplers`). `firsts`
-        saves the first evaluation where calls share it, which must agree in seed and
-        noise.
+        `callback` is handed to the sampler (see `ddim.diffusion.samplers`).
+        `wrap(start, denoise)` may replace the denoiser of the batch that begins with
+        image `start`.
         """
         if labels is None:
             labels = np.arange(count) % (self.num_classes or 1)
-        times = GRIDS[method.grid](steps, self.schedule, method.karras_rho)
+        schedule = method.make_schedule(self.diffusion)
+        times = method.times(steps, schedule)
         for start in range(0, count, self.batch_size):
             # A full batch even at the end, so that nothing is compiled twice.
             numbers = range(start, start + self.batch_size)
+            rows = np.resize(np.arange(start, count), self.batch_size)
             if initial_noise is None:
                 noisy_images = noise(seed, numbers, self.shape)
             else:
-                rows = np.resize(np.arange(start, count), self.batch_size)
                 noisy_images = initial_noise[rows]
-            batch_labels = np.resize(labels[start:], self.batch_size)
-            denoise = self.denoiser(batch_labels, method)
-            if firsts is not None:
-                batch = (start, *batch_labels, method.guidance_scale, method.clip)
-                denoise = firsts.of(batch, denoise)
             images = SAMPLERS[method.sampler](
-                denoise,
+                wrap(start, self.denoiser(labels[rows], method)),
                 ops.convert_to_tensor(noisy_images),
-                self.schedule,
+                schedule,
                 times,
                 callback=callback,
                 **self._noise_source(method.sampler, seed, numbers),
@@ -109,7 +97,7 @@ class Generator:
         """All of `batches` in one array (count, h, w, c)."""
         return np.concatenate(list(self.batches(count, steps, seed, **options)))
 
-    def denoiser(self, labels: np.ndarray, method: Method) -> Callable:
+    def denoiser(self, labels: np.ndarray, method: Method) -> Denoise:
         """The compiled network as a sampler sees it: rates are Python floats.
 
         `labels` (batch_size,) matter to a class-conditional network alone.
@@ -120,24 +108,26 @@ class Generator:
             if method.guidance_scale != 1:
                 inputs["guidance_scale"] = _scalar(method.guidance_scale)
 
-        def denoise(noisy_images: Tensor, signal_rates: float, noise_rates: float):
+        def denoise(noisy_images: Tensor, signal_rate: float, noise_rate: float):
             return self.infer(
                 {
                     "noisy_images": noisy_images,
-                    "signal_rates": _scalar(signal_rates),
-                    "noise_rates": _scalar(noise_rates),
+                    "signal_rates": _scalar(signal_rate),
+                    "noise_rates": _scalar(noise_rate),
                     **inputs,
                 }
             )
 
         if not method.clip:
             return denoise
-        return clip_images(denoise, *self._data_range())
-
-    def _data_range(self) -> tuple[Tensor, Tensor]:
-        """Black and white as the network sees them."""
+        # Black and white as the network sees them, in each channel.
         ends = self.normalizer.normalize(np.array([[0.0], [1.0]], np.float32))
-        return ops.convert_to_tensor(ends[0]), ops.convert_to_tensor(ends[1])
+        return clip_images(denoise, *(ops.convert_to_tensor(end) for end in ends))
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule of the training. TODO: goes with its last callers."""
+        return PLAIN.make_schedule(self.diffusion)
 
     def _noise_source(self, sampler: str, seed: int, numbers: Sequence[int]) -> dict:
         """Fresh noise at every step, for the samplers that ask for it."""
@@ -151,33 +141,30 @@ class Generator:
 
 
 def compile_generator(
-    network: keras.Model,
-    *,
-    prediction: str,
-    schedule: Schedule,
-    normalizer: Normalizer,
-    batch_size: int,
-    num_classes: int | None = None,
+    network: keras.Model, description: Description, batch_size: int
 ) -> Generator:
     """Compile a network for sampling; it may go on being trained."""
-    shape = tuple(network.output.shape[1:])
-    infer = runtime.compile_model(Denoiser(network, prediction, num_classes))
-    return Generator(infer, schedule, normalizer, shape, batch_size, num_classes)
+    prediction = description.diffusion.prediction
+    denoiser = Denoiser(network, prediction, description.num_classes)
+    return Generator(
+        runtime.compile_model(denoiser),
+        description.diffusion,
+        description.normalizer,
+        description.image_shape,
+        batch_size,
+        description.num_classes,
+    )
 
 
 def trained_generator(
     trained: Trained, batch_size: int, schedule: str | None = None
 ) -> Generator:
-    """A trained model's, along another schedule than in training if one is named."""
+    """A trained model's generator."""
     description = trained.description
-    return compile_generator(
-        trained.network,
-        prediction=description.diffusion.prediction,
-        schedule=schedules.make(description.diffusion, schedule),
-        normalizer=description.normalizer,
-        batch_size=batch_size,
-        num_classes=description.num_classes,
-    )
+    if schedule is not None:
+        diffusion = description.diffusion.model_copy(update={"schedule": schedule})
+        description = description.model_copy(update={"diffusion": diffusion})
+    return compile_generator(trained.network, description, batch_size)
 
 
 def _scalar(value: float) -> Tensor:

@@ -1,42 +1,92 @@
-"""How to sample, apart from the number of steps."""
+"""How to sample: every choice but the number of steps, the seed and the classes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
 from typing import Any, Self
 
-from ddim.settings.sections import SamplingParams
+import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError
+
+from ddim.diffusion import schedules
+from ddim.diffusion.schedules import Schedule
+from ddim.diffusion.time_grids import GRIDS
+from ddim.settings import messages
+from ddim.settings.fields import (
+    Flag,
+    GridName,
+    Guidance,
+    KarrasRho,
+    Mistake,
+    SamplerName,
+    ScheduleName,
+    Section,
+)
+from ddim.settings.params import validate_section
+from ddim.settings.sections import DiffusionParams, SamplerOptions, SamplingParams
 
 
-@dataclass(frozen=True)
-class Method:
-    """How to sample, apart from the number of steps; the names are of `params.yaml`."""
+def _options_fit(method: "Method") -> Iterator[Mistake]:
+    """What is wrong with the options of the sampler, by the sampler's signature."""
+    try:
+        OPTIONS.validate_python({method.sampler: method.options})
+    except ValidationError as error:
+        found = messages.mistakes(error.errors(), SamplerOptions)
+        for key, expected, received in found:
+            yield f"options.{key}", expected, received
 
-    sampler: str = "ddim"
-    options: Mapping[str, Any] = field(default_factory=dict)
-    grid: str = "uniform"
-    karras_rho: float = 7.0
-    clip: bool = False
-    guidance_scale: float = 1.0
+
+OPTIONS: TypeAdapter = TypeAdapter(SamplerOptions)
+
+
+class Method(Section):
+    """How to sample; the names and ranges are those of `params.yaml`.
+
+    The defaults are deterministic DDIM on a uniform grid along the schedule of the
+    training, without guidance: the method that val_kid is measured with.
+    """
+
+    sampler: SamplerName = "ddim"
+    options: dict[str, Any] = Field(default_factory=dict)
+    schedule: ScheduleName | None = None
+    grid: GridName = "uniform"
+    karras_rho: KarrasRho = 7.0
+    clip: Flag = False
+    guidance_scale: Guidance = 1.0
+
+    checks = (_options_fit,)
 
     @classmethod
-    def of(
-        cls, sampling: SamplingParams, sampler: str, guidance_scale: float | None = None
+    def from_choices(cls, **choices: Any) -> Self:
+        """The defaults but for `choices`. Raises `SettingsError` if one is wrong."""
+        return validate_section(cls, choices)
+
+    @classmethod
+    def from_settings(
+        cls, sampling: SamplingParams, sampler: str, **changes: Any
     ) -> Self:
-        """One sampler as the settings say, at another guidance scale if given."""
-        scale = sampling.guidance_scale if guidance_scale is None else guidance_scale
-        return cls(
-            sampler=sampler,
-            options=sampling.options.get(sampler, {}),
-            grid=sampling.grid,
-            karras_rho=sampling.karras_rho,
-            clip=sampling.clip,
-            guidance_scale=scale,
+        """One sampler as the settings `sampling` say, but for `changes`."""
+        shared = sampling.model_dump(
+            include=set(cls.model_fields), exclude={"options", "sampler"}
         )
+        options = sampling.options.get(sampler, {})
+        return cls(**{**shared, "sampler": sampler, "options": options, **changes})
 
-    def guided(self, scale: float) -> Self:
-        """The same at another guidance scale."""
-        return replace(self, guidance_scale=scale)
+    @classmethod
+    def of(cls, sampling: SamplingParams, sampler: str) -> Self:
+        """An old name of `from_settings`. TODO: goes with its last callers."""
+        return cls.from_settings(sampling, sampler)
+
+    def replace(self, **changes: Any) -> Self:
+        """The same method but for `changes`, which are checked."""
+        return type(self)(**{**dict(self), **changes})
+
+    def make_schedule(self, diffusion: DiffusionParams) -> Schedule:
+        """The schedule to sample along a model that was trained with `diffusion`."""
+        return schedules.make(diffusion, self.schedule)
+
+    def times(self, steps: int, schedule: Schedule) -> np.ndarray:
+        """The falling diffusion times (steps + 1,) of so many steps."""
+        return GRIDS[self.grid](steps, schedule, self.karras_rho)
 
 
-DEFAULT_METHOD = Method()
-"""Deterministic DDIM on a uniform grid, which val_kid is measured with."""
+PLAIN = Method()
+"""Deterministic DDIM, which val_kid is measured with."""

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from ddim.diffusion.samplers import SAMPLERS
 from ddim.diffusion.schedules import SCHEDULES
+from ddim.diffusion.time_grids import GRIDS
 
 T = TypeVar("T")
 
@@ -113,6 +114,8 @@ Text = Annotated[str, Field(strict=True, min_length=1)]
 ClassName = Annotated[Text, BeforeValidator(_class_name)]
 ScheduleName = Annotated[Text, one_of(SCHEDULES)]
 SamplerName = Annotated[Text, one_of(SAMPLERS)]
+GridName = Annotated[Text, one_of(GRIDS)]
+KarrasRho = Annotated[Real, Field(ge=1, le=100)]
 
 EachOnce = AfterValidator(_each_once)
 StepCounts = Annotated[

@@ -35,10 +35,8 @@ EXPECTED = {
 """By the type of the error: pydantic's, and those of `ddim.settings.fields`."""
 
 
-def mistakes(
-    details: Sequence[Mapping[str, Any]], kind: type[Section]
-) -> Iterator[Mistake]:
-    """What pydantic's error details for this kind of section say, in words."""
+def mistakes(details: Sequence[Mapping[str, Any]], kind: Any) -> Iterator[Mistake]:
+    """Key, expected and received of pydantic's error details for this kind of value."""
     # A wrong entry makes its list too short as well; the entry's own line is enough.
     blamed = {detail["loc"][:-1] for detail in details}
     for detail in details:
@@ -46,7 +44,7 @@ def mistakes(
             yield from _in_words(detail, kind)
 
 
-def _in_words(detail: Mapping[str, Any], kind: type[Section]) -> Iterator[Mistake]:
+def _in_words(detail: Mapping[str, Any], kind: Any) -> Iterator[Mistake]:
     # Pydantic writes "[key]" behind the key of a mapping that is itself wrong.
     place = [str(part) for part in detail["loc"] if part != "[key]"]
     context = detail.get("ctx", {})

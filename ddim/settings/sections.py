@@ -13,7 +13,6 @@ from ddim.diffusion.losses import LOSSES, WEIGHTINGS
 from ddim.diffusion.noise_levels import NOISE_LEVELS
 from ddim.diffusion.parametrization import PREDICTIONS
 from ddim.diffusion.samplers import SAMPLERS
-from ddim.diffusion.time_grids import GRIDS
 from ddim.preparation.sources import SOURCES
 from ddim.settings import cross_checks
 from ddim.settings.fields import (
@@ -24,9 +23,11 @@ from ddim.settings.fields import (
     EachOnce,
     Flag,
     Frequency,
+    GridName,
     Guidance,
     Images,
     Integer,
+    KarrasRho,
     Level,
     NonNegative,
     Positive,
@@ -167,8 +168,8 @@ else:
 
 class SamplingParams(Section):
     schedule: ScheduleName | None
-    grid: Annotated[Text, one_of(GRIDS)]
-    karras_rho: Annotated[Real, Field(ge=1, le=100)]
+    grid: GridName
+    karras_rho: KarrasRho
     clip: Flag
     batch_size: BatchSize
     guidance_scale: Guidance

@@ -6,7 +6,6 @@ from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 
 from ddim.data import normalizer
-from ddim.diffusion import schedules
 from ddim.networks.description import Description
 from ddim.sampling.generator import Method, compile_generator
 from ddim.settings import params, recipes
@@ -45,17 +44,10 @@ def generator(digits):
         data_digest="",
     )
     model = train.build_model(description, told.train)
-    model.compile(optimizer=optimizers.OPTIMIZERS["adam"](told.train, RATE))
+    model.compile(optimizer=optimizers.OPTIMIZERS["adam"](**RATE))
     batches = Batches(images, labels, batch_size=64, repetitions=16, seed=0)
     model.fit(batches, shuffle=False, verbose=0)
-    return compile_generator(
-        model.ema_network,
-        prediction=told.diffusion.prediction,
-        schedule=schedules.make(told.diffusion),
-        normalizer=description.normalizer,
-        batch_size=100,
-        num_classes=10,
-    )
+    return compile_generator(model.ema_network, description, batch_size=100)
 
 
 RATE = {"learning_rate": SMALL["train"]["learning_rate"]}

@@ -10,7 +10,6 @@ import numpy as np
 from hypothesis import assume, event, given
 
 from ddim.data.normalizer import Normalizer
-from ddim.diffusion import schedules
 from ddim.networks.description import Description
 from ddim.sampling import generator
 from ddim.sampling.generator import Denoiser, Method
@@ -54,13 +53,13 @@ def draw(model, description, settings: params.Params) -> np.ndarray:
     diffusion = description.diffusion
     drawing = generator.Generator(
         Denoiser(model.ema_network, diffusion.prediction, description.num_classes),
-        schedules.make(diffusion, settings.sampling.schedule),
+        diffusion,
         description.normalizer,
         description.image_shape,
         settings.sampling.batch_size,
         description.num_classes,
     )
-    method = Method.of(settings.sampling, settings.render.sampler)
+    method = Method.from_settings(settings.sampling, settings.render.sampler)
     steps, seed = settings.render.diffusion_steps, settings.render.seed
     return drawing.images(1, steps, seed, method=method)
 

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from ddim.data.normalizer import Normalizer
-from ddim.diffusion import schedules
 from ddim.networks import unet
+from ddim.networks.description import Description
 from ddim.sampling import generator as generate
 from ddim.sampling.generator import Denoiser, Method, compile_generator
 from tests.conftest import tiny_settings
@@ -28,17 +28,19 @@ def make_network(classes=None) -> keras.Model:
 
 
 def make_generator(batch_size=4, classes=None, network=None) -> generate.Generator:
-    return compile_generator(
-        network or make_network(classes),
-        prediction="noise",
-        schedule=schedules.make(tiny_settings().diffusion),
+    settings = tiny_settings(network={"class_conditional": classes is not None})
+    description = Description(
+        network=settings.network,
+        diffusion=settings.diffusion,
+        image_shape=SHAPE,
         normalizer=NORMALIZER,
-        batch_size=batch_size,
-        num_classes=classes,
+        class_names=tuple("abc")[:classes],
+        data_digest="",
     )
+    return compile_generator(network or make_network(classes), description, batch_size)
 
 
-@pytest.mark.parametrize("method", [Method(), STOCHASTIC, Method("ddpm")])
+@pytest.mark.parametrize("method", [Method(), STOCHASTIC, Method(sampler="ddpm")])
 def test_image_k_is_the_same_in_any_batch_and_count(method):
     network = make_network()
     many = make_generator(4, network=network).images(10, 3, seed=7, method=method)
@@ -98,7 +100,7 @@ def test_one_compilation_serves_all_step_counts_and_samplers():
         generator = make_generator(4, network=network)
         for steps in (1, 2, 5):
             generator.images(6, steps, seed=0)
-        generator.images(4, 2, seed=0, method=Method("rk2"))
+        generator.images(4, 2, seed=0, method=Method(sampler="rk2"))
     finally:
         Denoiser.call = denoiser_call
     assert len(calls) == 1
@@ -136,9 +138,9 @@ def test_sampling_brings_nothing_back_from_the_device_before_the_images(
 
     monkeypatch.setattr(generate.ops, "convert_to_tensor", OnDevice)
     monkeypatch.setattr(generate.ops, "convert_to_numpy", bring)
-    schedule = schedules.make(tiny_settings().diffusion)
-    generator = generate.Generator(infer, schedule, NORMALIZER, SHAPE, batch_size=4)
-    images = generator.images(10, 5, seed=0, method=Method(sampler))
+    diffusion = tiny_settings().diffusion
+    generator = generate.Generator(infer, diffusion, NORMALIZER, SHAPE, batch_size=4)
+    images = generator.images(10, 5, seed=0, method=Method(sampler=sampler))
     assert images.shape == (10, *SHAPE)
     assert len(brought) == 3
 

@@ -1,20 +1,21 @@
 """Sampling that shares its first evaluation draws the same images, for less."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from ddim.sampling.first_predictions import FirstPredictions
-from ddim.sampling.generator import Method
+from ddim.evaluation.first_predictions import FirstPredictions
+from ddim.sampling.method import Method
 from tests.sampling.test_generator import make_generator
 
-WAYS = [
+SAMPLINGS = [
     (Method(), 1),
     (Method(), 3),
-    (Method("rk2"), 2),
-    (Method("multistep"), 4),
-    (Method("ddpm"), 3),
+    (Method(sampler="rk2"), 2),
+    (Method(sampler="multistep"), 4),
+    (Method(sampler="ddpm"), 3),
     (Method(clip=True), 3),
     (Method(grid="karras"), 3),
 ]
@@ -34,31 +35,33 @@ def test_a_sweep_makes_the_first_evaluation_once_a_batch():
     generator, calls = counting_generator()
     firsts = FirstPredictions()
     for steps in (1, 2, 3):
-        generator.images(6, steps, seed=0, firsts=firsts)
+        generator.images(6, steps, seed=0, wrap=partial(firsts.wrap, None))
     batches = -(-6 // generator.batch_size)
     assert len(calls) == batches * (1 + 2 + 3 - 2)
 
 
-@pytest.mark.parametrize(("method", "steps"), WAYS)
+@pytest.mark.parametrize(("method", "steps"), SAMPLINGS)
 def test_images_are_those_without_it(method, steps):
     generator, _ = counting_generator()
     firsts = FirstPredictions()
-    for way, number in WAYS:
-        generator.images(6, number, seed=0, method=way, firsts=firsts)
+    for other, number in SAMPLINGS:
+        wrap = partial(firsts.wrap, other.clip)
+        generator.images(6, number, seed=0, method=other, wrap=wrap)
     expected = generator.images(6, steps, seed=0, method=method)
-    received = generator.images(6, steps, seed=0, method=method, firsts=firsts)
+    wrap = partial(firsts.wrap, method.clip)
+    received = generator.images(6, steps, seed=0, method=method, wrap=wrap)
     np.testing.assert_array_equal(received, expected)
 
 
-def test_guidance_scales_and_labels_share_nothing():
+def test_other_keys_share_nothing():
     generator, _ = counting_generator(classes=3)
     firsts = FirstPredictions()
     for scale in (1.0, 3.0):
-        for labels in (None, np.array([2, 2, 0])):
-            ways = {"method": Method(guidance_scale=scale), "labels": labels}
-            expected = generator.images(3, 1, seed=0, **ways)
-            received = generator.images(3, 1, seed=0, firsts=firsts, **ways)
-            np.testing.assert_array_equal(received, expected)
+        method = Method(guidance_scale=scale)
+        expected = generator.images(3, 1, seed=0, method=method)
+        wrap = partial(firsts.wrap, scale)
+        received = generator.images(3, 1, seed=0, method=method, wrap=wrap)
+        np.testing.assert_array_equal(received, expected)
 
 
 def test_it_keeps_no_more_than_its_limit():
@@ -66,6 +69,7 @@ def test_it_keeps_no_more_than_its_limit():
     one_batch = 2 * 4 * generator.batch_size * np.prod(generator.shape)
     firsts = FirstPredictions(limit=one_batch)
     for _ in range(2):
-        generator.images(3 * generator.batch_size, 1, seed=0, firsts=firsts)
+        wrap = partial(firsts.wrap, None)
+        generator.images(3 * generator.batch_size, 1, seed=0, wrap=wrap)
     assert len(calls) == 5
     assert len(firsts.kept) == 1
