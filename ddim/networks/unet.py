@@ -19,7 +19,7 @@ from ddim.settings.params import NetworkParams
 
 
 def build(
-    network_params: NetworkParams,
+    params: NetworkParams,
     image_shape: tuple[int, int, int],
     num_classes: int | None = None,
 ) -> keras.Model:
@@ -35,29 +35,35 @@ def build(
     class-conditional network gets no number of classes.
     Source: Keras DDIM example (A. Beres, 2022).
     """
-    _check_shape(image_shape, halvings=len(network_params.widths) - 1)
+    _check_shape(image_shape, halvings=len(params.widths) - 1)
     noisy_images = keras.Input(image_shape, name="noisy_images")
     noise_variances = keras.Input((1, 1, 1), name="noise_variances")
     inputs = [noisy_images, noise_variances]
-    noise_embedding = _noise_embedding(noise_variances, network_params)
+    noise_embedding = blocks.SinusoidalEmbedding(
+        params.embedding_dims,
+        params.embedding_min_frequency,
+        params.embedding_max_frequency,
+        params.noise_input,
+        name="noise_embedding",
+    )(noise_variances)
 
     embedding = None
-    if network_params.embedding == "blocks" or network_params.class_conditional:
-        embedding = _deep_embedding(noise_embedding, network_params.activation)
-    if network_params.class_conditional:
+    if params.embedding == "blocks" or params.class_conditional:
+        embedding = _deep_embedding(noise_embedding, params.activation)
+    if params.class_conditional:
         labels = keras.Input((), dtype="int32", name="labels")
         inputs.append(labels)
         embedding = _add_labels(embedding, labels, num_classes)
 
-    x = Conv2D(network_params.widths[0], 1, name="image_embedding")(noisy_images)
-    if network_params.embedding == "input":
+    x = Conv2D(params.widths[0], 1, name="image_embedding")(noisy_images)
+    if params.embedding == "input":
         x = blocks.beside(
             x,
             noise_embedding,
             name="embedded",
-            normalization=network_params.normalization,
+            normalization=params.normalization,
         )
-    x = _down_and_up(x, partial(_block, network_params, embedding), network_params)
+    x = _down_and_up(x, partial(_block, params, embedding), params)
     zeros: dict[str, Any] = {"kernel_initializer": "zeros", "dtype": "float32"}
     prediction = Conv2D(image_shape[-1], 1, name="prediction", **zeros)(x)
     return keras.Model(inputs, prediction, name="unet")
@@ -108,16 +114,6 @@ def _block(
         return x
     heads = params.attention_heads
     return blocks.attention_block(x, heads, name=f"{name}_attention", **shared)
-
-
-def _noise_embedding(noise_variances: Tensor, params: NetworkParams) -> Tensor:
-    return blocks.SinusoidalEmbedding(
-        params.embedding_dims,
-        params.embedding_min_frequency,
-        params.embedding_max_frequency,
-        params.noise_input,
-        name="noise_embedding",
-    )(noise_variances)
 
 
 def _deep_embedding(embedding: Tensor, activation: str) -> Tensor:
