@@ -5,8 +5,6 @@ from ddim.errors import one_plain_message
 from ddim.paths import PATHS
 from ddim.settings import params
 
-SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling", "evaluate"}
-
 
 def main() -> None:
     settings = params.load()
@@ -27,14 +25,13 @@ def main() -> None:
     sweep.write(table, summary)
     with tracking.attach(
         settings.tracking.experiment,
-        settings.model_dump(include=SECTIONS),
+        settings.model_dump(include=tracking.MODEL_SECTIONS | {"sampling", "evaluate"}),
         PATHS.weights,
+        curves.read(PATHS.history) | curves.kid(table, summary),
         enabled=settings.tracking.enabled,
-        history=curves.read(PATHS.history),
-        points=curves.kid_points(table, summary),
     ) as run:
         run.log_artifacts(PATHS.figures(), "metrics")
-        run.register(PATHS.checkpoint, summary)
+        run.register(PATHS.checkpoint, settings, summary)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from ddim.errors import one_plain_message
 from ddim.paths import PATHS
 from ddim.settings import params
 
-SECTIONS = {"data", "diffusion", "network", "train", "kid", "sampling"}
-
 
 def main() -> None:
     settings = params.load()
@@ -24,10 +22,10 @@ def main() -> None:
     )
     with tracking.attach(
         settings.tracking.experiment,
-        settings.model_dump(include=SECTIONS),
+        settings.model_dump(include=tracking.MODEL_SECTIONS | {"sampling"}),
         PATHS.weights,
+        curves.read(PATHS.history),
         enabled=settings.tracking.enabled,
-        history=curves.read(PATHS.history),
     ) as run:
         run.log_artifacts(PATHS.pictures(), "pictures")
 

@@ -8,8 +8,6 @@ from ddim.paths import PATHS
 from ddim.settings import params
 from ddim.training import devices
 
-SECTIONS = {"data", "diffusion", "network", "train", "kid", "runtime"}
-
 
 def main() -> None:
     settings = params.load()
@@ -30,14 +28,14 @@ def main() -> None:
         resume.alone(work),
         tracking.start(
             settings.tracking.experiment,
-            settings.model_dump(include=SECTIONS),
+            settings.model_dump(include=tracking.MODEL_SECTIONS | {"runtime"}),
             enabled=settings.tracking.enabled,
             tags={"data.sha256": description.data_digest},
             run_id=resume.read_run_id(work),
             remember=partial(resume.write_run_id, work),
-            history=curves.by_epoch(resume.read(work).get("history", [])),
         ) as run,
     ):
+        run.log_values(curves.by_epoch(resume.read(work).get("history", [])))
         log = callback.LogEpochs(run, PATHS.epochs)
         train.train(description, settings.train, settings.kid, work, PATHS, [log])
         run.set_checkpoint(PATHS.weights)

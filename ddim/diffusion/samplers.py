@@ -6,22 +6,22 @@ Python floats, into (pred_images, pred_noises); `times` are n + 1 falling times 
 steps, as `ddim.diffusion.time_grids` makes them.
 `callback(step, noisy_images, pred_images, pred_noises)` is called once a step.
 Stochastic samplers take their noise from `draw_noise(step)`, standard normal of the
-images' shape.
+images' shape. The other keyword arguments are a sampler's options; their annotations
+say which values are allowed.
 
-All return the image that the network would predict from the solution at the last time.
-None evaluates it there: each extends its predictions to there, at its own order. DDIM
-holds the last one constant, and so returns its last pred_images.
+All return the predicted image at the last time, extrapolated instead of evaluated.
 """
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ddim.diffusion.schedules import Schedule, array_module
 from ddim.diffusion.steps import (
-    Level,
     advance,
     denoised,
     extrapolate,
@@ -45,31 +45,33 @@ def ddim(
     *,
     callback: Callback | None = None,
     draw_noise: DrawNoise | None = None,
-    eta: float = 0.0,
+    eta: Annotated[float, Field(ge=0, le=1)] = 0.0,
     larger_variance: bool = False,
 ) -> Array:
-    """DDIM (arXiv 2010.02502, eq. 12 and 16): eta 0 is deterministic, 1 ancestral.
+    """DDIM (arXiv 2010.02502, eq. 12): eta 0 is deterministic, eta 1 is ancestral.
 
-    `larger_variance` adds fresh noise of power eta^2 (1 - abar / abar_after), which is
-    more than the predicted noise that it replaces.
+    `larger_variance` takes sigma-hat of section 5 as the deviation of the fresh noise.
     """
-    if not 0 <= eta <= 1:
-        raise DdimError(f"eta: expected a number from 0 to 1; received {eta}")
     if eta > 0 and draw_noise is None:
         raise DdimError(f"draw_noise: expected a function for eta {eta}; received none")
-
-    def remix(step, noisy_images, predictions, level, after):
-        pred_images, pred_noises = predictions
-        larger = eta * math.sqrt(1 - (level.signal_rate / after.signal_rate) ** 2)
-        sigma = larger * after.noise_rate / level.noise_rate
-        kept = math.sqrt(max(after.noise_rate**2 - sigma**2, 0.0))
-        remixed = after.signal_rate * pred_images + kept * pred_noises
-        if draw_noise is None or eta == 0:
-            return remixed
-        return remixed + (larger if larger_variance else sigma) * draw_noise(step)
-
     levels = levels_at(times, schedule)
-    return _separate_and_remix(denoise, noisy_images, levels, remix, callback)
+    for step, (level, after) in enumerate(pairwise(levels)):
+        pred_images, pred_noises = denoise(noisy_images, *level)
+        if callback:
+            callback(step, noisy_images, pred_images, pred_noises)
+        if after is levels[-1]:
+            break
+        # Deviation of the fresh noise: sigma-hat, and sigma of eq. 16.
+        sigma_hat = eta * math.sqrt(1 - (level.signal_rate / after.signal_rate) ** 2)
+        sigma = sigma_hat * after.noise_rate / level.noise_rate
+        # "Predicted x_0" plus "direction pointing to x_t" (eq. 12).
+        direction = math.sqrt(max(after.noise_rate**2 - sigma**2, 0.0)) * pred_noises
+        noisy_images = after.signal_rate * pred_images + direction
+        # "Random noise" (eq. 12).
+        if eta > 0 and draw_noise is not None:
+            deviation = sigma_hat if larger_variance else sigma
+            noisy_images = noisy_images + deviation * draw_noise(step)
+    return pred_images
 
 
 def ddpm(
@@ -82,14 +84,18 @@ def ddpm(
     callback: Callback | None = None,
 ) -> Array:
     """Ancestral sampling from the posterior (DDPM, arXiv 2006.11239, algorithm 2)."""
-
-    def remix(step, noisy_images, predictions, level, after):
-        image_weight, noisy_weight, variance = posterior(level, after)
-        mean = image_weight * predictions[0] + noisy_weight * noisy_images
-        return mean + math.sqrt(variance) * draw_noise(step)
-
     levels = levels_at(times, schedule)
-    return _separate_and_remix(denoise, noisy_images, levels, remix, callback)
+    for step, (level, after) in enumerate(pairwise(levels)):
+        pred_images, pred_noises = denoise(noisy_images, *level)
+        if callback:
+            callback(step, noisy_images, pred_images, pred_noises)
+        if after is levels[-1]:
+            break
+        # Mean and variance of q(x_after | x_level, pred_images), eq. 7.
+        image_weight, noisy_weight, variance = posterior(level, after)
+        mean = image_weight * pred_images + noisy_weight * noisy_images
+        noisy_images = mean + math.sqrt(variance) * draw_noise(step)
+    return pred_images
 
 
 def rk2(
@@ -99,25 +105,24 @@ def rk2(
     times: Sequence[float],
     *,
     callback: Callback | None = None,
-    alpha: float = 0.5,
+    alpha: Annotated[float, Field(gt=0, le=1)] = 0.5,
 ) -> Array:
-    """The generic second-order Runge-Kutta method, two evaluations a step.
+    """Second-order Runge-Kutta with two evaluations a step (arXiv 2206.00364, alg. 3).
 
-    `alpha` in (0, 1] is the place of the second within the step: 0.5 is the midpoint
-    method, 1 Heun's (arXiv 2206.00364, algorithm 1). As there, the second is left out
-    where it would have no noise.
+    `alpha` is the place of the second within the step: 0.5 is the midpoint method and 1
+    is Heun's. Where it would have no noise, the change found a step before stands in.
     """
-    if not 0 < alpha <= 1:
-        raise DdimError(f"alpha: expected a number in (0, 1]; received {alpha}")
     change: Array = 0.0
     for step, (level, after) in enumerate(pairwise(levels_at(times, schedule))):
         pred_images, pred_noises = denoise(noisy_images, *level)
         if callback:
             callback(step, noisy_images, pred_images, pred_noises)
+        # Euler's step to the level between, and from there the noises' change a step.
         between = level_of((1 - alpha) * level.sigma + alpha * after.sigma)
         if between.sigma > 0:
             trial = advance(noisy_images, pred_noises, level, between)
             change = (denoise(trial, *between)[1] - pred_noises) / alpha
+        # The whole step with the noises of its middle.
         noisy_images = advance(noisy_images, pred_noises + change / 2, level, after)
     return denoised(noisy_images, pred_noises + change, after)
 
@@ -129,22 +134,22 @@ def multistep(
     times: Sequence[float],
     *,
     callback: Callback | None = None,
-    order: int = 2,
+    order: Annotated[int, Field(ge=1, le=5)] = 2,
 ) -> Array:
     """Adams-Bashforth on the predicted noises (arXiv 2202.09778), for unequal steps.
 
-    One evaluation a step; `order` 1 (which is DDIM) to 5. The order starts at 1 and
-    grows with the evaluations there are, which in the limit bounds orders above 2.
+    Order 1 is DDIM. The order starts at 1 and grows by one a step, so that in the limit
+    orders above 2 gain less than they promise.
     """
-    if order not in range(1, 6):
-        raise DdimError(f"order: expected an integer from 1 to 5; received {order}")
     past: deque[tuple[float, Array]] = deque(maxlen=order)
     for step, (level, after) in enumerate(pairwise(levels_at(times, schedule))):
         pred_images, pred_noises = denoise(noisy_images, *level)
         if callback:
             callback(step, noisy_images, pred_images, pred_noises)
+        # The polynomial in sigma through the last `order` predictions, and its mean.
         past.append((level.sigma, pred_noises))
         mean_noises, last_noises = extrapolate(past, level.sigma, after.sigma)
+        # DDIM's step with the mean noises.
         noisy_images = advance(noisy_images, mean_noises, level, after)
     return denoised(noisy_images, last_noises, after)
 
@@ -157,10 +162,10 @@ def dpmpp_2m(
     *,
     callback: Callback | None = None,
 ) -> Array:
-    """DPM-Solver++ 2M (arXiv 2211.01095, algorithm 2), one evaluation a step.
+    """DPM-Solver++ 2M (arXiv 2211.01095, algorithm 2).
 
-    It extends the predicted images, linearly in -log(sigma): impossible in a step to no
-    noise, which is DDIM's.
+    A step to no noise is DDIM's: -log(sigma), in which images are extrapolated, has no
+    value there.
     """
     change, last_images, last_level = 0.0, None, None
     for step, (level, after) in enumerate(pairwise(levels_at(times, schedule))):
@@ -169,12 +174,16 @@ def dpmpp_2m(
             callback(step, noisy_images, pred_images, pred_noises)
         if after.sigma == 0:
             return pred_images
+        # Change of the images over this step, linear in lambda = -log(sigma). In the
+        # paper's words: (x_i - x_(i-1)) / r_i with r_i = h_(i-1) / h_i.
         if last_level is not None:
             change = (pred_images - last_images) * (
                 math.log(level.sigma / after.sigma)
                 / math.log(last_level.sigma / level.sigma)
             )
+        # The images in the middle of the step, the paper's D_i.
         middle_images = pred_images + change / 2
+        # x_i = sigma_i / sigma_(i-1) x_(i-1) + alpha_i (1 - exp(-h_i)) D_i
         noisy_images = after.signal_rate * middle_images + (
             after.noise_rate / level.noise_rate
         ) * (noisy_images - level.signal_rate * middle_images)
@@ -191,13 +200,15 @@ SAMPLERS: dict[str, Callable[..., Array]] = {
 }
 """Samplers by name."""
 
-EVALUATIONS_PER_STEP = {"rk2": 2}
-"""Of the network, for the samplers that need more than one."""
+
+def is_stochastic(name: str, options: Mapping[str, Any]) -> bool:
+    """Whether this sampler draws fresh noise, and so needs `draw_noise`."""
+    return name == "ddpm" or options.get("eta", 0) > 0
 
 
 def evaluations(name: str, steps: int) -> int:
     """How often the sampler of this name evaluates the network, at most."""
-    return steps * EVALUATIONS_PER_STEP.get(name, 1)
+    return steps * (2 if name == "rk2" else 1)
 
 
 def clip_images(denoise: Denoise, low: Array, high: Array) -> Denoise:
@@ -212,21 +223,3 @@ def clip_images(denoise: Denoise, low: Array, high: Array) -> Denoise:
         return pred_images, (noisy_images - signal_rate * pred_images) / noise_rate
 
     return clipped
-
-
-def _separate_and_remix(
-    denoise: Denoise,
-    noisy_images: Array,
-    levels: list[Level],
-    remix: Callable[..., Array],
-    callback: Callback | None,
-) -> Array:
-    """The loop of DDIM and DDPM; after the last step there is nothing to remix."""
-    last_step = len(levels) - 2
-    for step, (level, after) in enumerate(pairwise(levels)):
-        predictions = denoise(noisy_images, *level)
-        if callback:
-            callback(step, noisy_images, *predictions)
-        if step < last_step:
-            noisy_images = remix(step, noisy_images, predictions, level, after)
-    return predictions[0]

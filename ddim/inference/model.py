@@ -11,7 +11,8 @@ model is a checkpoint of the pipeline, an exported folder or one in MLflow.
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,8 @@ from ddim import runtime
 from ddim.errors import DdimError
 from ddim.inference.sources import CHECKPOINT, folder_of
 from ddim.sampling.method import Method
-from ddim.settings.fields import Count, SamplerName, Seed, Steps
-from ddim.settings.params import SamplingParams, validate_section
+from ddim.settings.fields import Count, Section, Seed, Steps
+from ddim.settings.params import validate_section
 
 if TYPE_CHECKING:
     from ddim.networks.checkpoint import Trained
@@ -43,40 +44,34 @@ def load(source: str | Path = CHECKPOINT) -> "Model":
         return Model(checkpoint.load(folder))
 
 
-class Request(SamplingParams):
-    """What to draw; raises `SettingsError` like the settings, under the same keys."""
+class Numbers(Section):
+    """How many images, in how many steps, from which seed."""
 
     count: Count
     steps: Steps
     seed: Seed
-    sampler: SamplerName
-
-    @property
-    def method(self) -> Method:
-        """As the generator takes it."""
-        return Method.of(self, self.sampler)
 
 
-DEFAULTS = {
-    "sampler": "ddim",
-    "guidance_scale": 1.0,
-    "schedule": None,
-    "grid": "uniform",
-    "karras_rho": 7.0,
-    "clip": False,
-    "options": {},
-}
-"""Of the choices that `Model.sample` offers beside steps and seed."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
-    """Draws images with a trained network, and finds the noise of given ones."""
+    """Draws images with a trained network, and finds the noise of given ones.
+
+    `choices` of its methods are those of `ddim.sampling.method.Method`: `sampler`, its
+    `options`, `guidance_scale`, `schedule`, `grid`, `karras_rho` and `clip`, as in
+    `params.yaml`. Wrong ones raise `DdimError`.
+    """
 
     trained: "Trained"
     batch_size: int = 64
     """Images drawn at once: changes memory and speed, and no picture."""
-    _generators: dict[str | None, "Generator"] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        height, width, channels = self.image_shape
+        return (
+            f"Model({height} x {width} x {channels}, {len(self.class_names)} classes, "
+            f"{self.trained.network.count_params():,} parameters, "
+            f"weights {self.trained.sha256[:12]})"
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -85,16 +80,35 @@ class Model:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What a class-conditional model can be asked for; empty for any other."""
-        told = self.trained.description
-        return told.class_names if told.num_classes is not None else ()
+        """The classes that a class-conditional model draws; empty for any other."""
+        description = self.trained.description
+        return description.class_names if description.num_classes is not None else ()
+
+    @cached_property
+    def generator(self) -> "Generator":
+        """The network compiled for sampling, once."""
+        from ddim.sampling.generator import compile_generator
+
+        trained = self.trained
+        return compile_generator(trained.network, trained.description, self.batch_size)
+
+    def method(self, **choices: Any) -> Method:
+        """How to sample: the defaults but for `choices`."""
+        method = Method.from_choices(**choices)
+        if method.guidance_scale != 1 and not self.class_names:
+            raise DdimError(
+                "guidance_scale: expected 1 for a model without classes; received "
+                f"{method.guidance_scale}"
+            )
+        return method
 
     def sample(
         self, count: int, *, steps: int = 20, seed: int = 0, **choices: Any
     ) -> np.ndarray:
         """Images (count, h, w, c) with values in [0, 1], float32.
 
-        Image k of a seed is the same whatever the count. For `choices` see `batches`.
+        Image k of a seed is the same whatever the count. Takes the `choices` and
+        keyword arguments of `batches`.
         """
         return np.concatenate(
             list(self.batches(count, steps=steps, seed=seed, **choices))
@@ -113,16 +127,14 @@ class Model:
         """The images of `sample`, a batch (n, h, w, c) at a time.
 
         `classes`, by name, go round image by image; by default all do.
-        `initial_noise` (count, h, w, c) takes the place of the seed's. `choices` are
-        `sampler`, its `options`, `guidance_scale`, `schedule`, `grid`, `karras_rho` and
-        `clip`, as in `params.yaml`. Raises `DdimError` for values that are none.
+        `initial_noise` (count, h, w, c) takes the place of the seed's.
         """
-        asked = self.request(count, steps, seed, **choices)
-        return self.generator(asked.schedule).batches(
+        validate_section(Numbers, {"count": count, "steps": steps, "seed": seed})
+        return self.generator.batches(
             count,
             steps,
             seed,
-            method=asked.method,
+            method=self.method(**choices),
             labels=self._labels(count, classes),
             initial_noise=initial_noise,
         )
@@ -144,15 +156,15 @@ class Model:
         from ddim.inference import inversion
 
         self._check_shape("images", images)
-        asked = self.request(len(images), steps, 0, **choices)
-        method = asked.method
+        validate_section(Numbers, {"count": len(images), "steps": steps, "seed": 0})
+        method = self.method(**choices)
         if method.sampler != "ddim" or method.options.get("eta", 0):
             raise DdimError(
                 "sampler: expected ddim with eta 0 to be inverted; received "
                 f"{method.sampler} with options {dict(method.options)}"
             )
         return inversion.initial_noise(
-            self.generator(asked.schedule),
+            self.generator,
             images,
             steps,
             method=method,
@@ -168,7 +180,7 @@ class Model:
         classes: Sequence[str] = (),
         **choices: Any,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What the network takes noisy images apart into: images and noises.
+        """Splits noisy images into images and noises with one call of the network.
 
         All are (n, h, w, c) and normalised, as the network sees them; see
         `trained.description.normalizer`.
@@ -176,44 +188,19 @@ class Model:
         from keras import ops
 
         self._check_shape("noisy_images", noisy_images)
-        asked = self.request(len(noisy_images), 1, 0, **choices)
-        generator = self.generator(asked.schedule)
-        labels = self._labels(len(noisy_images), classes)
-        rates = (float(rate) for rate in generator.schedule(diffusion_time))
-        rows = np.resize(np.arange(len(noisy_images)), generator.batch_size)
-        predicted = generator.denoiser(labels[rows], asked.method)(
+        method, count = self.method(**choices), len(noisy_images)
+        labels = self._labels(count, classes)
+        schedule = method.make_schedule(self.generator.diffusion)
+        rates = (float(rate) for rate in schedule(diffusion_time))
+        rows = np.resize(np.arange(count), self.batch_size)
+        predicted = self.generator.denoiser(labels[rows], method)(
             ops.convert_to_tensor(noisy_images[rows].astype(np.float32)), *rates
         )
-        images, noises = (ops.convert_to_numpy(part) for part in predicted)
-        return images[: len(noisy_images)], noises[: len(noisy_images)]
-
-    def request(self, count: int, steps: int, seed: int, **choices: Any) -> Request:
-        """What `batches` is asked for, found right. Raises `DdimError` if it is not."""
-        values = DEFAULTS | choices
-        asked = validate_section(
-            Request,
-            values
-            | {"count": count, "steps": steps, "seed": seed}
-            | {"batch_size": self.batch_size}
-            | {"options": {values["sampler"]: values["options"]}},
-        )
-        if asked.guidance_scale != 1 and not self.class_names:
-            raise DdimError(
-                "guidance_scale: expected 1 for a model without classes; received "
-                f"{asked.guidance_scale}"
-            )
-        return asked
-
-    def generator(self, schedule: str | None = None) -> "Generator":
-        """Compiled once per schedule; None is the one of the training."""
-        if schedule not in self._generators:
-            from ddim.sampling.generator import trained_generator
-
-            made = trained_generator(self.trained, self.batch_size, schedule)
-            self._generators[schedule] = made
-        return self._generators[schedule]
+        images, noises = (ops.convert_to_numpy(part)[:count] for part in predicted)
+        return images, noises
 
     def _labels(self, count: int, classes: Sequence[str]) -> np.ndarray:
+        """The classes of so many images by number."""
         if classes and not self.class_names:
             raise DdimError(
                 "classes: expected none, since the model knows none; received "

@@ -3,7 +3,6 @@
 MLflow finds `_load_pyfunc` by its name, so that nothing has to be pickled.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,31 +10,30 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from ddim.diffusion.samplers import is_stochastic
 from ddim.errors import DdimError
 from ddim.inference.model import Model, load
 from ddim.sampling.generator import noise
 from ddim.sampling.grid import png
+from ddim.sampling.method import PLAIN
 from ddim.settings.fields import Guidance, SamplerName, Section, Seed, Steps
 from ddim.settings.params import validate_section
 
-WITHOUT_FRESH_NOISE = {"ddim", "rk2", "multistep", "dpmpp_2m"}
-"""Samplers whose images follow from the initial noise, so that rows go together."""
-
 
 class Row(Section):
-    """What one image is to be; an empty cell means the default too."""
+    """One image to draw; an empty cell means the default too."""
 
     image_class: Annotated[str | None, Field(alias="class")] = None
     """By name; without one the model's first, and none for a model without classes."""
     steps: Steps = 20
     seed: Seed = 0
-    sampler: SamplerName = "ddim"
-    guidance_scale: Guidance = 1.0
+    sampler: SamplerName = PLAIN.sampler
+    guidance_scale: Guidance = PLAIN.guidance_scale
 
     @property
     def group(self) -> tuple:
-        """Equal for rows that differ in initial noise and class alone."""
-        alone = () if self.sampler in WITHOUT_FRESH_NOISE else self
+        """Equal for rows that are drawn together: with fresh noise for none."""
+        alone = self if is_stochastic(self.sampler, {}) else ()
         return self.steps, self.sampler, self.guidance_scale, alone
 
 
@@ -51,13 +49,13 @@ class ServedModel:
         """One column `png`: image 0 of each row's seed as the bytes of a PNG file.
 
         `data` has any of the columns class, steps, seed, sampler and guidance_scale. A
-        row's image depends on no other row. Raises `MlflowException` for values that
-        are none, which a server answers with status 400.
+        row's image depends on no other row. Raises `MlflowException` for wrong values,
+        which a server answers with status 400.
         """
         from mlflow.exceptions import MlflowException
 
         try:
-            rows = [_row(cells) for cells in data.to_dict("records")]
+            rows = [_row(cells) for _, cells in data.astype(object).iterrows()]
             images = self._images(rows)
         except DdimError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from None
@@ -67,11 +65,10 @@ class ServedModel:
         groups: dict[tuple, list[Row]] = {}
         for row in dict.fromkeys(rows):
             groups.setdefault(row.group, []).append(row)
-        return {
-            row: image
-            for group in groups.values()
-            for row, image in zip(group, self._draw(group), strict=True)
-        }
+        images: dict[Row, np.ndarray] = {}
+        for group in groups.values():
+            images |= zip(group, self._draw(group), strict=True)
+        return images
 
     def _draw(self, rows: list[Row]) -> np.ndarray:
         """Images (n, h, w, c) of one group."""
@@ -88,16 +85,15 @@ class ServedModel:
         )
 
 
-def _row(cells: Mapping[Any, Any]) -> Row:
-    filled = {name: value for name, value in cells.items() if not pd.isna(value)}
-    return validate_section(Row, {k: _plain(value) for k, value in filled.items()})
+def _row(cells: pd.Series) -> Row:
+    given = cells.dropna().items()
+    return validate_section(Row, {str(key): _whole(value) for key, value in given})
 
 
-def _plain(value: Any) -> Any:
-    """Python's own number; a whole one where an empty cell made its column floats."""
-    number = value.item() if isinstance(value, np.generic) else value
-    whole = isinstance(number, float) and number.is_integer()
-    return int(number) if whole else number
+def _whole(value: Any) -> Any:
+    """A whole number where an empty cell made its column floats."""
+    whole = isinstance(value, float) and value.is_integer()
+    return int(value) if whole else value
 
 
 def _load_pyfunc(folder: str) -> ServedModel:

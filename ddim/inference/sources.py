@@ -1,7 +1,7 @@
 """Where a trained model may come from: a folder, a DVC experiment, MLflow."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,33 +21,17 @@ def folder_of(source: str | Path) -> Iterator[Path]:
     in the working directory), `models:/NAME@ALIAS` or `runs:/ID/model`. Raises
     `DdimError` if there is none.
     """
-    for start, fetch in SOURCES.items():
-        if str(source).startswith(start):
-            with tempfile.TemporaryDirectory() as room:
-                yield fetch(str(source), Path(room))
-            return
-    yield Path(source)
-
-
-def _from_dvc(source: str, room: Path) -> Path:
-    name = source.removeprefix(DVC)
-    folder = room / CHECKPOINT
-    dvc.output_of(
-        *("get", ".", CHECKPOINT, "--rev", name, "--out", str(folder)),
-        expected=f"{source}: expected an experiment, branch or commit with a trained "
-        "model",
-    )
-    return folder
-
-
-def _from_mlflow(source: str, _: Path) -> Path:
-    return store.download(source)
-
-
-DVC = "dvc:"
-SOURCES: dict[str, Callable[[str, Path], Path]] = {
-    DVC: _from_dvc,
-    "models:/": _from_mlflow,
-    "runs:/": _from_mlflow,
-}
-"""By how a source begins; anything else is a folder."""
+    kind, _, name = str(source).partition(":")
+    if kind in ("models", "runs"):
+        yield store.download(str(source))
+    elif kind == "dvc":
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / CHECKPOINT
+            dvc.output_of(
+                *("get", ".", CHECKPOINT, "--rev", name, "--out", str(out)),
+                expected=f"{source}: expected an experiment, branch or commit with a "
+                "trained model",
+            )
+            yield out
+    else:
+        yield Path(source)

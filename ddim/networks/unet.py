@@ -15,7 +15,7 @@ from ddim.networks.fast_layers import (
     PortableGlorotUniform,
     Tensor,
 )
-from ddim.settings.params import NetworkParams
+from ddim.settings.sections import NetworkParams
 
 
 def build(

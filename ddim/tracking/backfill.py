@@ -1,11 +1,10 @@
 """Logging to MLflow what is on disk, long after the stages have run.
 
-For a store that failed in the meantime, and for results that were never made here: DVC
-takes them out of its cache without running the stages.
+For a store that failed in the meantime, and for results that DVC took out of its cache
+without running the stages.
 """
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,23 +13,13 @@ from ddim.errors import DdimError
 from ddim.files import read_json, sha256
 from ddim.paths import PATHS
 from ddim.settings import params as settings_of
-from ddim.settings.params import Params
+from ddim.settings.sections import Params
 from ddim.tracking import curves
-from ddim.tracking.provenance import parameters
+from ddim.tracking.matching import Values
+from ddim.tracking.provenance import MODEL_SECTIONS, parameters
 
-TRAINING = {"data", "diffusion", "network", "train", "kid", "runtime"}
+TRAINING = MODEL_SECTIONS | {"runtime"}
 EVALUATION = TRAINING | {"sampling", "evaluate"}
-
-
-def files() -> dict[Path, str]:
-    """Every file that the stages have left, and its folder in a run."""
-    return {
-        PATHS.history: "metrics",
-        PATHS.training: "metrics",
-        **dict.fromkeys(PATHS.figures(), "metrics"),
-        **dict.fromkeys(PATHS.pictures(), "pictures"),
-        **dict.fromkeys(sorted(PATHS.epochs.glob("*.png")), "epochs"),
-    }
 
 
 def send(settings: Params) -> str:
@@ -43,38 +32,39 @@ def send(settings: Params) -> str:
         raise DdimError(f"{PATHS.weights}: not there; the stage train makes it")
     _check(settings)
     epochs = curves.read(PATHS.history)
-    summary = _kid_summary()
-    points = _kid_points(summary) if summary else {}
-    sections = EVALUATION if points else TRAINING
-    left = {path: folder for path, folder in files().items() if path.is_file()}
+    kids, summary, sections, files = {}, {}, TRAINING, _files()
+    if PATHS.kid_table.exists():
+        summary, sections = read_json(PATHS.kid, "evaluate"), EVALUATION
+        kids = curves.kid(pd.read_csv(PATHS.kid_table), summary)
     with tracking.attach(
         settings.tracking.experiment,
         settings.model_dump(include=sections),
         PATHS.weights,
-        history=epochs,
-        points=points,
+        epochs | kids,
         strict=True,
     ) as run:
-        for path, folder in left.items():
+        for path, folder in files.items():
             run.log_artifact(path, folder)
-        if points:
-            run.register(PATHS.checkpoint, summary)
+        run.register(PATHS.checkpoint, settings, summary)
     return (
         f"MLflow run {run.run_id} of checkpoint {sha256(PATHS.weights)[:12]} holds "
-        f"{len(epochs)} epochs, KID at {len(points.keys() - {0})} step counts and "
-        f"{len(left)} files"
+        f"{_steps(epochs)} epochs, KID at {_steps(kids)} step counts and "
+        f"{len(files)} files"
     )
 
 
-def _kid_summary() -> dict[str, Any]:
-    """What the evaluation tells of its table; empty before it has run."""
-    if not PATHS.kid_table.exists():
-        return {}
-    return read_json(PATHS.kid, "evaluate")
+def _steps(values: Values) -> int:
+    return len({step for _, step in values} - {0})
 
 
-def _kid_points(summary: dict[str, Any]) -> dict[int, dict]:
-    return curves.kid_points(pd.read_csv(PATHS.kid_table), summary)
+def _files() -> dict[Path, str]:
+    """The files that the stages have left, and the folder of each in a run."""
+    files = {
+        **dict.fromkeys([PATHS.history, PATHS.training, *PATHS.figures()], "metrics"),
+        **dict.fromkeys(PATHS.pictures(), "pictures"),
+        **dict.fromkeys(sorted(PATHS.epochs.glob("*.png")), "epochs"),
+    }
+    return {path: folder for path, folder in files.items() if path.is_file()}
 
 
 def _check(settings: Params) -> None:

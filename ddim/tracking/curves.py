@@ -1,8 +1,4 @@
-"""Tables of figures as curves for MLflow.
-
-The training's own has one row per epoch, counted from 1, that of the evaluation one per
-sampler and number of steps.
-"""
+"""Tables of figures as values for MLflow, by metric and step."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,10 +7,11 @@ from typing import Any
 import pandas as pd
 
 from ddim.errors import DdimError, one_line
+from ddim.tracking.matching import Values
 
 
-def read(path: str | Path) -> dict[int, dict[str, float]]:
-    """Figures by name for each epoch; empty if there is no such file.
+def read(path: str | Path) -> Values:
+    """The epochs in a file such as `metrics/history.csv`; none if it is not there.
 
     Raises `DdimError` for a file that is no such table.
     """
@@ -29,24 +26,26 @@ def read(path: str | Path) -> dict[int, dict[str, float]]:
         ) from None
 
 
-def by_epoch(rows: Iterable[Mapping]) -> dict[int, dict[str, float]]:
-    """Rows that hold `epoch` and figures by name to figures for each epoch."""
+def by_epoch(rows: Iterable[Mapping]) -> Values:
+    """Rows that hold `epoch`, counted from 1, and figures by name."""
     return {
-        int(row["epoch"]): {str(k): float(v) for k, v in row.items() if k != "epoch"}
+        (str(name), int(row["epoch"])): float(value)
         for row in rows
+        for name, value in row.items()
+        if name != "epoch"
     }
 
 
-def kid_points(table: pd.DataFrame, summary: dict[str, Any]) -> dict[int, dict]:
-    """Curves over steps, one per figure, sampler and guidance scale."""
-    curves: dict[int, dict[str, float]] = {0: _scalars(summary)}
+def kid(table: pd.DataFrame, summary: Mapping[str, Any]) -> Values:
+    """A curve over diffusion steps per figure, sampler and guidance scale.
+
+    The summary's numbers stand at step 0.
+    """
+    values: Values = {(k, 0): v for k, v in summary.items() if isinstance(v, float)}
     for row in table.to_dict("records"):
-        guided = f"_guidance_{row['guidance_scale']:g}" * (row["guidance_scale"] != 1)
+        scale = row["guidance_scale"]
+        guided = "" if scale == 1 else f"_guidance_{scale:g}"
         for figure in ("kid", "kid_subsets_std", "kid_batches"):
             curve = f"{figure} by diffusion steps/{row['sampler']}{guided}"
-            curves.setdefault(row["steps"], {})[curve] = row[figure]
-    return curves
-
-
-def _scalars(summary: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in summary.items() if isinstance(value, float)}
+            values[curve, row["steps"]] = row[figure]
+    return values

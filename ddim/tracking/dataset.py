@@ -11,22 +11,22 @@ from ddim.paths import DESCRIPTION
 from ddim.tracking.provenance import Settings, data_name
 
 TAG = "data.sha256"
+"""Tag of a run: SHA-256 of the images that it was trained on."""
 DIGEST_LETTERS = 36
-"""At most, as MLflow has it."""
+"""The most that MLflow takes."""
 
 
-def tag(checkpoint: str | Path) -> dict[str, str]:
+def tag(weights: str | Path) -> dict[str, str]:
     """The tag for the images that weights were trained on; empty if it is not known."""
     try:
-        told = read_json(Path(checkpoint).with_name(DESCRIPTION), made_by="train")
-    except DdimError:
+        description = read_json(Path(weights).with_name(DESCRIPTION), made_by="train")
+        return {TAG: description["data_digest"]}
+    except (DdimError, LookupError, TypeError):
         return {}
-    known = isinstance(told, dict) and "data_digest" in told
-    return {TAG: told["data_digest"]} if known else {}
 
 
 def log(client: Any, run_id: str, settings: Settings, tags: Mapping[str, str]) -> None:
-    """Tell which data the run used, once; nothing if settings or digest are missing."""
+    """Name the data that the run used, once, if settings and digest are known."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     if "data" not in settings or TAG not in tags:

@@ -1,5 +1,5 @@
-"""Where a run comes from: settings by name and what is unlike others in them, data,
-git commit, DVC experiment, versions.
+"""Where a run comes from: its settings and what is unlike others in them, data, git
+commit, DVC experiment and versions.
 """
 
 import json
@@ -7,25 +7,41 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ddim import runtime
 from ddim.errors import DdimError
-from ddim.runtime import versions
 from ddim.settings import recipes
-from ddim.settings.params import Params
+from ddim.settings.sections import Params
 
-UNCHANGED = "default"
+MODEL_SECTIONS = {"data", "diffusion", "network", "train", "kid"}
+"""Sections of the settings that make a trained model what it is."""
+
+DEFAULT = "default"
 """Name of the committed settings, and of a run that has these."""
+
+LIBRARIES = ("dvc", "h5py", "mlflow", "pandas", "pillow", "pydantic")
+"""Libraries that write or read what a run leaves, besides those of the backend."""
+
+KEYS = Counter(
+    key
+    for section in Params.model_fields.values()
+    for key in getattr(section.annotation, "model_fields", ())
+)
+"""How many sections have a key, such as `seed`."""
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Sections of settings, such as `params.model_dump()` or some items of it."""
+
+Changes = Mapping[str, tuple[str, str]]
+"""Settings that differ, by full name: the text here, and there or empty."""
 
 
 def parameters(settings: Settings) -> dict[str, str]:
@@ -36,71 +52,35 @@ def parameters(settings: Settings) -> dict[str, str]:
     return {name: _text(value)[:6000] for name, value in _flatten(settings).items()}
 
 
-@dataclass(frozen=True)
-class Changes:
-    """Settings that differ from the nearest system that has a name."""
+def changes(settings: Settings) -> tuple[str, Changes]:
+    """The nearest settings that have a name, and what is unlike them.
 
-    base: str
-    """The recipe, or `default` for the committed `params.yaml`."""
-    values: Mapping[str, tuple[str, str]]
-    """By full name: the text here and there, the latter empty if it is not known."""
-
-    def __str__(self) -> str:
-        """Such as `train.loss=mse, train.epochs=5`; empty without changes."""
-        return ", ".join(f"{name}={here}" for name, (here, _) in self.values.items())
-
-    def brief(self) -> str:
-        """The same without the sections: `loss=mse, epochs=5`; at most 90 letters.
-
-        Lists show 20 letters of a name. A key that several sections have keeps its own.
-        """
-        parts = [
-            f"{name if _last(name) in AMBIGUOUS else _last(name)}={here}"
-            for name, (here, _) in self.values.items()
-        ]
-        return textwrap.shorten(", ".join(parts), width=90, placeholder=" ...")
-
-
-def _last(name: str) -> str:
-    return name.partition(".")[2]
-
-
-_KEYS = [
-    key
-    for section in Params.model_fields.values()
-    for key in getattr(section.annotation, "model_fields", ())
-]
-AMBIGUOUS = {key for key in _KEYS if _KEYS.count(key) > 1}
-"""Keys of several sections, such as `seed`."""
-
-
-def changes(settings: Settings) -> Changes:
-    """What is unlike the last commit, or unlike a recipe on it if that is less.
-
-    Nothing where no commit is known.
+    The name is `default` for the last commit's `params.yaml`, else that of a recipe on
+    it. Without a commit nothing is known to differ.
     """
+    differences = {
+        name: _difference(settings, base) for name, base in _named_settings().items()
+    }
+    nearest = min(differences, key=lambda name: len(differences[name]), default=DEFAULT)
+    return nearest, differences.get(nearest, {})
+
+
+def _named_settings() -> dict[str, Settings]:
+    """The last commit's settings, plain and with each recipe on them."""
     text = _git("show", "HEAD:./params.yaml")
     if not text:
-        return Changes(UNCHANGED, {})
+        return {}
     committed = yaml.safe_load(text)
-    bases = {UNCHANGED: committed}
-    bases |= {name: recipes.apply(committed, each) for name, each in _overlays()}
-    all_changes = [
-        Changes(name, _difference(settings, base)) for name, base in bases.items()
-    ]
-    return min(all_changes, key=lambda each: len(each.values))
-
-
-def _overlays() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Recipes by name; a file that does not hold one is left out."""
+    named = {DEFAULT: committed}
     for name in recipes.names():
         with suppress(DdimError, OSError):
             overlay = recipes.overlay(name)
             if all(isinstance(values, Mapping) for values in overlay.values()):
-                yield name, overlay
+                named[name] = recipes.apply(committed, overlay)
+    return named
 
 
-def _difference(settings: Settings, base: Settings) -> dict[str, tuple[str, str]]:
+def _difference(settings: Settings, base: Settings) -> Changes:
     here, there = json.loads(json.dumps(_flatten(settings))), _flatten(base)
     return {
         name: (_text(value), _text(there[name]) if name in there else "")
@@ -110,49 +90,58 @@ def _difference(settings: Settings, base: Settings) -> dict[str, tuple[str, str]
 
 
 def run_name(settings: Settings) -> str:
-    """What differs, on which recipe, and the DVC experiment, if that says more.
+    """What differs, on which recipe, and the DVC experiment if that says more.
 
-    Such as `loss=mse on demo (sunny-day)`, `demo` or `default`: what tells runs of a
-    list apart comes first.
+    Such as `loss=mse on demo (sunny-day)`, `demo` or `default`. The difference comes
+    first, since MLflow's list shows 20 letters of a name.
     """
-    found, experiment = changes(settings), os.environ.get("DVC_EXP_NAME")
-    recipe = found.base if found.base != UNCHANGED else ""
-    what = " on ".join(part for part in (found.brief(), recipe) if part) or UNCHANGED
+    (base, found), experiment = changes(settings), os.environ.get("DVC_EXP_NAME")
+    brief = ", ".join(f"{_short(name)}={here}" for name, (here, _) in found.items())
+    brief = textwrap.shorten(brief, width=90, placeholder=" ...")
+    recipe = base if base != DEFAULT else ""
+    what = " on ".join(part for part in (brief, recipe) if part) or DEFAULT
     return f"{what} ({experiment})" if experiment not in (None, "", what) else what
 
 
-def note(found: Changes) -> str:
+def _short(name: str) -> str:
+    """A setting's key; with its section if several sections have that key."""
+    key = name.partition(".")[2]
+    return name if KEYS[key] > 1 else key
+
+
+def tags(settings: Settings) -> dict[str, str]:
+    """What made this run: changes, git commit, DVC experiment, versions, if known."""
+    base, found = changes(settings)
+    versions = runtime.versions() | installed(LIBRARIES)
+    known = {
+        "mlflow.source.type": "LOCAL",
+        "mlflow.source.name": sys.argv[0],
+        "mlflow.source.git.commit": _git("rev-parse", "HEAD").strip(),
+        "mlflow.note.content": _note(base, found),
+        "changes": ", ".join(f"{name}={here}" for name, (here, _) in found.items()),
+        "recipe": base,
+        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+        **{f"version.{name}": version for name, version in versions.items()},
+    }
+    return {name: value[:5000] for name, value in known.items() if value}
+
+
+def _note(base: str, found: Changes) -> str:
     """The changes as a table in Markdown, which MLflow shows on the run's page."""
-    base = {UNCHANGED: "the last commit"}.get(found.base, f"the recipe `{found.base}`")
-    if not found.values:
-        return f"Settings of {base}."
+    name = "the last commit" if base == DEFAULT else f"the recipe `{base}`"
+    if not found:
+        return f"Settings of {name}."
+    head = [f"Settings of {name}, except:", "", "| setting | this run | there |"]
     rows = [
-        f"| `{name}` | {_cell(here)} | {_cell(there)} |"
-        for name, (here, there) in found.values.items()
+        f"| `{setting}` | {_cell(here)} | {_cell(there)} |"
+        for setting, (here, there) in found.items()
     ]
-    head = [f"Settings of {base}, except:", "", "| setting | this run | there |"]
     return "\n".join([*head, "|---|---|---|", *rows])
 
 
 def _cell(text: str) -> str:
     return f"`{text}`".replace("|", "\\|") if text else "not there"
-
-
-def tags(settings: Settings) -> dict[str, str]:
-    """What made this run: changes, git commit, DVC experiment, versions, if known."""
-    found = changes(settings)
-    known = {
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": sys.argv[0],
-        "mlflow.source.git.commit": _git("rev-parse", "HEAD").strip(),
-        "mlflow.note.content": note(found),
-        "changes": str(found),
-        "recipe": found.base,
-        "dvc.experiment": os.environ.get("DVC_EXP_NAME", ""),
-        "dvc.baseline": os.environ.get("DVC_EXP_BASELINE_REV", ""),
-        **{f"version.{name}": each for name, each in all_versions().items()},
-    }
-    return {name: value[:5000] for name, value in known.items() if value}
 
 
 def data_name(data: Mapping[str, Any]) -> str:
@@ -167,16 +156,13 @@ DATA_NAMES: dict[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def all_versions() -> dict[str, str]:
-    """`versions`, and those of other libraries that write or read what a run leaves."""
-    return versions() | {name: metadata.version(name) for name in _installed()}
-
-
-def _installed() -> Iterator[str]:
-    for name in ("dvc", "h5py", "mlflow", "pandas", "pillow", "pydantic"):
+def installed(distributions: tuple[str, ...]) -> dict[str, str]:
+    """Versions of those that are installed."""
+    found = {}
+    for name in distributions:
         with suppress(metadata.PackageNotFoundError):
-            metadata.version(name)
-            yield name
+            found[name] = metadata.version(name)
+    return found
 
 
 def _flatten(settings: Settings) -> dict[str, Any]:

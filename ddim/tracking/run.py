@@ -1,71 +1,40 @@
-"""MLflow as a sink: one run per trained model, and never a reason for a stage to stop.
+"""MLflow as a sink: one run per trained model, which never stops a stage.
 
-A run stands for a trained model with the settings and figures that go with it. Training
-starts it. Evaluation and rendering attach to it by the digest of the weights file; if
-there is none, or it holds other settings or figures than theirs, they open another.
-A point of a curve (metric and step) is logged once; logging it again does nothing.
-The evaluation also registers the model, see `ddim.tracking.registry`.
+A run holds a trained model's settings, curves and pictures. Training starts it;
+evaluation and rendering attach to it, see `ddim.tracking.matching`. A value (metric and
+step) is logged once; logging it again does nothing. The evaluation also registers the
+model, see `ddim.tracking.registry`.
 
-`python -m ddim.tracking ui` shows the runs in a browser, `... send` logs what the
-workspace holds.
+`python -m ddim.tracking ui` shows the runs in a browser, `python -m ddim.tracking send`
+logs the results in the workspace.
 """
 
-import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from functools import wraps
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 from ddim.errors import DdimError
 from ddim.files import sha256
-from ddim.tracking import dataset, provenance, registry, store
+from ddim.settings.sections import Params
+from ddim.tracking import dataset, matching, provenance, registry, store
+from ddim.tracking.matching import CHECKPOINT_TAG, Values
 from ddim.tracking.provenance import Settings
-from ddim.tracking.registry import CHECKPOINT_TAG, Candidate
 
+BATCH = 100
+"""Parameters that MLflow takes in one call; it would take more metrics."""
 LATER = "python -m ddim.tracking send logs everything later"
-
-Points = Mapping[int, Mapping[str, float]]
-"""Metrics by step, as `table.set_index("epoch").to_dict("index")` gives them."""
-
-P = ParamSpec("P")
-
-
-def _never_stops_a_stage(
-    method: Callable[Concatenate["Run", P], None],
-) -> Callable[Concatenate["Run", P], None]:
-    """Make it do nothing without a store, and warn once if the store fails.
-
-    Where the run is all there is to do (`strict`) it raises `DdimError` instead.
-    """
-
-    @wraps(method)
-    def guarded(self: "Run", *args: P.args, **kwargs: P.kwargs) -> None:
-        if not self._active:
-            return
-        try:
-            method(self, *args, **kwargs)
-        except store.errors() as error:
-            self._active = False
-            where, why = store.address(), store.reason(error)
-            if self._strict:
-                raise DdimError(f"MLflow ({where}): {why}") from None
-            message = f"warning: going on without MLflow ({where}): {why}; {LATER}"
-            print(message, file=sys.stderr, flush=True)
-
-    return guarded
 
 
 class Run:
-    """A run in the store; if not enabled, or once it failed, every method does nothing.
+    """A run in MLflow; if not enabled, or once MLflow failed, its methods do nothing.
 
-    As a context manager it ends the run that training started: FINISHED, KILLED on
-    Ctrl-C and SIGTERM, FAILED on another exception.
+    As a context manager it ends the run of a training: FINISHED, KILLED on Ctrl-C and
+    SIGTERM, FAILED on another exception. If `strict`, a failing store is a `DdimError`.
     """
 
-    def __init__(self, enabled: bool, *, strict: bool = False) -> None:
+    def __init__(self, enabled: bool = True, *, strict: bool = False) -> None:
         self.run_id: str | None = None
         """For `start` when training resumes; None without a store."""
         self._active = enabled
@@ -73,8 +42,7 @@ class Run:
         self._ends = False
         self._client: Any = None
         self._stored: Any = None
-        self._curves: dict[str, dict[int, float]] = {}
-        self._told: tuple[str, Settings] | None = None
+        self._values: Values = {}
 
     def __enter__(self) -> "Run":
         return self
@@ -82,186 +50,97 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._ends and self.run_id:
             stopped = kind and issubclass(kind, KeyboardInterrupt)
-            failed = "KILLED" if stopped else "FAILED"
-            self._end(failed if kind else "FINISHED")
+            status = "KILLED" if stopped else "FAILED" if kind else "FINISHED"
+            self._try(lambda: self._client.set_terminated(self.run_id, status))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """One point per metric; `step` is an epoch or a number of diffusion steps."""
-        self.log_points({step: metrics})
+        """One value per metric; `step` is an epoch or a number of diffusion steps."""
+        self.log_values({(name, step): value for name, value in metrics.items()})
 
-    @_never_stops_a_stage
-    def log_points(self, points: Points) -> None:
-        """Points of many steps; infinite and undefined values leave a gap."""
-        from mlflow.entities import Metric
+    def log_values(self, values: Values) -> None:
+        """Values by metric and step; infinite and undefined ones leave a gap."""
+        self._try(lambda: self._log_values(values))
 
-        now = int(time.time() * 1000)
-        new = [
-            Metric(name, value, now, step)
-            for name, step, value in _finite(points)
-            if step not in self._curve(name)
-        ]
-        for first in range(0, len(new), store.MAX_METRICS):
-            batch = new[first : first + store.MAX_METRICS]
-            self._client.log_batch(self.run_id, metrics=batch)
-        for metric in new:
-            self._curves[metric.key][metric.step] = metric.value
-
-    @_never_stops_a_stage
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a copy of a file, in place of an earlier one of the same name."""
-        self._client.log_artifact(self.run_id, str(path), folder)
+        self._try(lambda: self._client.log_artifact(self.run_id, str(path), folder))
 
-    def log_artifacts(
-        self, paths: Iterable[str | Path], folder: str | None = None
-    ) -> None:
+    def log_artifacts(self, paths: Iterable[Path], folder: str | None = None) -> None:
         """Keep copies of several files."""
         for path in paths:
             self.log_artifact(path, folder)
 
-    @_never_stops_a_stage
     def set_checkpoint(self, path: str | Path) -> None:
-        """Tell which weights file came of this run, so that `attach` finds it."""
-        self._client.set_tag(self.run_id, CHECKPOINT_TAG, sha256(path))
+        """Name the weights file that this run made, so that `attach` finds the run."""
+        self._try(
+            lambda: self._client.set_tag(self.run_id, CHECKPOINT_TAG, sha256(path))
+        )
 
-    @_never_stops_a_stage
-    def register(self, checkpoint: str | Path, summary: Mapping[str, Any]) -> None:
+    def register(
+        self, checkpoint: Path, settings: Params, summary: Mapping[str, Any]
+    ) -> None:
         """Register the model in the folder `checkpoint`, once for its weights.
 
-        The conditions in the `summary` of the evaluation tell with which others the
-        run's lowest val_kid compares. Does nothing if either is missing. Prints where
+        Its lowest val_kid compares with others under equal conditions, which the
+        evaluation's `summary` holds. Does nothing if either is missing. Prints where
         the model is.
         """
-        val_kid, conditions = self._curve("val_kid"), summary.get("conditions")
-        if not (val_kid and conditions and self._told):
+        self._try(lambda: self._register(checkpoint, settings, summary))
+
+    def _try(self, action: Callable[[], object]) -> None:
+        """Do it unless MLflow has failed; warn once if it fails now."""
+        if not self._active:
             return
-        candidate = Candidate(
-            Path(checkpoint), min(val_kid.values()), *self._told, conditions
-        )
-        with store.lock():
-            told = registry.register(self._client, self._stored, candidate)
-        print(told, flush=True)
+        try:
+            action()
+        except store.errors() as error:
+            self._active = False
+            failure = f"MLflow ({store.address()}): {store.reason(error)}"
+            if self._strict:
+                raise DdimError(failure) from None
+            message = f"warning: going on without {failure}; {LATER}"
+            print(message, file=sys.stderr, flush=True)
 
-    @_never_stops_a_stage
-    def _start(
-        self,
-        experiment: str,
-        settings: Settings,
-        tags: Mapping[str, str],
-        run_id: str | None,
-        remember: Callable[[str], None],
-    ) -> None:
-        self._client, experiment_id = store.connect(experiment)
-        self._ends = True
-        query = f"attributes.run_id = '{run_id}'"
-        if run_id and self._find(experiment_id, query, {}, {}):
-            self._client.update_run(run_id, "RUNNING")
-        else:
-            self._create(experiment_id, settings, tags)
-        remember(self._stored.info.run_id)
-        self._log_parameters(settings)
-        dataset.log(self._client, str(self.run_id), settings, tags)
+    def _use(self, client: Any, stored: Any) -> None:
+        self._client, self._stored, self.run_id = client, stored, stored.info.run_id
+        self._values = matching.logged(client, stored)
 
-    @_never_stops_a_stage
-    def _attach(
-        self,
-        experiment: str,
-        settings: Settings,
-        tags: Mapping[str, str],
-        checkpoint: str | Path,
-        history: Points,
-        points: Points,
-    ) -> None:
-        self._client, experiment_id = store.connect(experiment)
-        self._told = experiment, settings
-        digest = sha256(checkpoint)
-        query = f"tags.{CHECKPOINT_TAG} = '{digest}'"
-        with store.lock():
-            if not self._find(experiment_id, query, settings, points):
-                if not self._find_abandoned(experiment_id, settings, history):
-                    self._create(experiment_id, settings, tags)
-                self._client.set_tag(self.run_id, CHECKPOINT_TAG, digest)
-            if self._stored.info.status != "FINISHED":
-                self._client.set_terminated(self.run_id)
-        self._log_parameters(settings)
-        dataset.log(self._client, str(self.run_id), settings, tags)
-
-    def _find_abandoned(
-        self, experiment_id: str, settings: Settings, history: Points
-    ) -> bool:
-        """Take a run whose training went on after the store failed: it lacks the end.
-
-        Equal settings and figures of some epochs tell that it is of this training.
-        """
-        query = "attributes.status != 'FINISHED'"
-        first = {step: history[step] for step in sorted(history)[:1]}
-        return bool(first) and self._find(
-            experiment_id, query, settings, history, known=first
-        )
-
-    def _find(
-        self,
-        experiment_id: str,
-        query: str,
-        settings: Settings,
-        points: Points,
-        known: Points | None = None,
-    ) -> bool:
-        """Take the newest run that contradicts neither the settings nor the points.
-
-        It has to have the points that are `known`.
-        """
-        order = ["attributes.start_time DESC"]
-        for stored in self._client.search_runs([experiment_id], query, order_by=order):
-            self._take(stored)
-            if self._has(known or {}) and self._agrees(settings, points):
-                return True
-        return False
-
-    def _has(self, points: Points) -> bool:
-        return all(step in self._curve(name) for name, step, _ in _finite(points))
-
-    def _create(
-        self, experiment_id: str, settings: Settings, tags: Mapping[str, str]
-    ) -> None:
-        tags = {**provenance.tags(settings), **tags}
-        name = provenance.run_name(settings)
-        self._take(self._client.create_run(experiment_id, tags=tags, run_name=name))
-
-    def _take(self, stored: Any) -> None:
-        self._stored, self.run_id, self._curves = stored, stored.info.run_id, {}
-
-    def _agrees(self, settings: Settings, points: Points) -> bool:
-        known = self._stored.data.params
-        parameters = provenance.parameters(settings)
-        return all(
-            known.get(name, value) == value for name, value in parameters.items()
-        ) and all(
-            math.isclose(self._curve(name).get(step, value), value, rel_tol=1e-9)
-            for name, step, value in _finite(points)
-        )
-
-    def _curve(self, name: str) -> dict[int, float]:
-        """Points of a metric that the store has, read when first asked for."""
-        if name not in self._curves:
-            read = self._client.get_metric_history
-            known = name in self._stored.data.metrics
-            points = read(self.run_id, name) if known else []
-            self._curves[name] = {point.step: point.value for point in points}
-        return self._curves[name]
-
-    def _log_parameters(self, settings: Settings) -> None:
+    def _complete(self, settings: Settings, tags: Mapping[str, str]) -> None:
+        """Log the settings and the data set that the run lacks."""
         from mlflow.entities import Param
 
-        known = self._stored.data.params
         parameters = provenance.parameters(settings)
-        new = [Param(*item) for item in parameters.items() if item[0] not in known]
-        for first in range(0, len(new), store.MAX_PARAMETERS):
-            batch = new[first : first + store.MAX_PARAMETERS]
-            self._client.log_batch(self.run_id, params=batch)
+        lacking = parameters.keys() - self._stored.data.params.keys()
+        self._log_batches(params=[Param(k, parameters[k]) for k in sorted(lacking)])
+        dataset.log(self._client, self._stored.info.run_id, settings, tags)
 
-    @_never_stops_a_stage
-    def _end(self, status: str) -> None:
-        self._client.set_terminated(self.run_id, status)
+    def _log_values(self, values: Values) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        values = matching.finite(values)
+        new = sorted(values.keys() - self._values.keys())
+        self._log_batches(metrics=[Metric(k[0], values[k], now, k[1]) for k in new])
+        self._values = values | self._values
+
+    def _log_batches(self, **entities: Sequence[Any]) -> None:
+        """Log metrics or params, as many at once as MLflow takes."""
+        for kind, items in entities.items():
+            for start in range(0, len(items), BATCH):
+                batch = items[start : start + BATCH]
+                self._client.log_batch(self.run_id, **{kind: batch})
+
+    def _register(
+        self, checkpoint: Path, settings: Params, summary: Mapping[str, Any]
+    ) -> None:
+        val_kids = [self._values[key] for key in self._values if key[0] == "val_kid"]
+        if val_kids and "conditions" in summary:
+            candidate = registry.Candidate(
+                checkpoint, min(val_kids), settings, summary["conditions"]
+            )
+            with store.lock():
+                line = registry.register(self._client, self._stored, candidate)
+            print(line, flush=True)
 
 
 def start(
@@ -272,21 +151,33 @@ def start(
     tags: Mapping[str, str] | None = None,
     run_id: str | None = None,
     remember: Callable[[str], None] = lambda run_id: None,
-    history: Points | None = None,
 ) -> Run:
-    """The run of a training: a new one, or the one of `run_id` where it goes on.
+    """The run of a training: a new one, or that of `run_id` if the training resumes.
 
-    `settings` become parameters. `remember` is told the run's identifier as soon as
-    there is one. `history`, the epochs trained before, fills what the run lacks of
-    them: all of them if it has been deleted meanwhile. Never raises for a failing
-    store, and imports no MLflow unless `enabled`.
+    `settings` become parameters. `remember` gets the run's identifier as soon as there
+    is one. Never raises for a failing store, and imports no MLflow unless `enabled`.
     """
     run = Run(enabled)
-    with ExitStack() as on_error:
-        on_error.push(run)
-        run._start(experiment, settings, tags or {}, run_id, remember)
-        run.log_points(history or {})
-        on_error.pop_all()
+    run._ends = True
+
+    def open_run() -> None:
+        client, experiment_id = store.connect(experiment)
+        query = f"attributes.run_id = '{run_id}'"
+        found = matching.newest(client, experiment_id, query) if run_id else []
+        if found:
+            stored = found[0]
+            client.update_run(run_id, "RUNNING")
+        else:
+            stored = matching.new_run(client, experiment_id, settings, tags or {})
+        run._use(client, stored)
+        remember(stored.info.run_id)
+        run._complete(settings, tags or {})
+
+    try:
+        run._try(open_run)
+    except BaseException as error:
+        run.__exit__(type(error))
+        raise
     return run
 
 
@@ -294,31 +185,33 @@ def attach(
     experiment: str,
     settings: Settings,
     checkpoint: str | Path,
+    values: Values | None = None,
     *,
     enabled: bool = True,
-    tags: Mapping[str, str] | None = None,
-    history: Points | None = None,
-    points: Points | None = None,
     strict: bool = False,
 ) -> Run:
-    """The newest run of these weights that has no other settings or points than these.
+    """The run of a trained model: found by `ddim.tracking.matching`, or a new one.
 
-    If there is none, the one that lost its store in this training, or a new one, is
-    filled with `settings` and `history`, the epochs of the training. `points` are
-    figures found now, such as KID by diffusion steps; they are logged. Give only
-    settings that matter to what is logged: they tell runs apart. Fails as softly as
-    `start`, unless `strict`: then it raises `DdimError`.
+    The run gets what it lacks of `settings` and `values`. Give all that is known: the
+    epochs of the training, and figures such as KID by diffusion steps. Give only
+    settings that matter to them: other settings mean another run. Fails as softly as
+    `start`; if `strict`, raises `DdimError`.
     """
-    run = Run(enabled, strict=strict)
-    tags = {**dataset.tag(checkpoint), **(tags or {})} if enabled else {}
-    run._attach(experiment, settings, tags, checkpoint, history or {}, points or {})
-    run.log_points(history or {})
-    run.log_points(points or {})
+    run, values = Run(enabled, strict=strict), matching.finite(values or {})
+
+    def open_run() -> None:
+        client, experiment_id = store.connect(experiment)
+        digest, tags = sha256(checkpoint), dataset.tag(checkpoint)
+        with store.lock():
+            stored = matching.run_of_model(
+                client, experiment_id, digest, settings, values
+            ) or matching.new_run(client, experiment_id, settings, tags)
+            client.set_tag(stored.info.run_id, CHECKPOINT_TAG, digest)
+            if stored.info.status != "FINISHED":
+                client.set_terminated(stored.info.run_id)
+        run._use(client, stored)
+        run._complete(settings, tags)
+        run._log_values(values)
+
+    run._try(open_run)
     return run
-
-
-def _finite(points: Points) -> Iterator[tuple[str, int, float]]:
-    for step, metrics in points.items():
-        for name, value in metrics.items():
-            if math.isfinite(value):
-                yield name, int(step), float(value)

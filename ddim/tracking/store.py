@@ -16,11 +16,6 @@ HOST = "127.0.0.1"
 LOCK_SECONDS = 120
 EPOCH_SECONDS = "epoch_seconds"
 """A metric of every epoch, in MLflow alone: no output may depend on the clock."""
-MAX_METRICS = 1000
-"""In one call, as MLflow has it."""
-MAX_PARAMETERS = 100
-"""In one call, as MLflow has it."""
-
 SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -29,7 +24,7 @@ SWITCHES = {
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-"""Unless the user sets them: no reports to its makers, seconds not minutes, quiet."""
+"""Unless the user sets them: no telemetry, seconds instead of minutes, no chatter."""
 
 SERVER_SWITCHES = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -56,33 +51,29 @@ def connect(experiment: str) -> tuple[Any, str]:
     One process at a time, since two migrations of a new database disturb each other.
     Raises one of `errors()` if the store is of no use.
     """
-    _set(SWITCHES)
-    from mlflow import MlflowClient
-
     with lock():
         _check_database()
-        client = MlflowClient(uri())
+        client = _client()
         known = client.get_experiment_by_name(experiment)
         if known:
             return client, known.experiment_id
         return client, client.create_experiment(experiment, _artifacts())
 
 
-def download(uri_of_model: str) -> Path:
-    """The folder with the checkpoint of a model in the store.
+def download(model: str) -> Path:
+    """The checkpoint's folder of a model such as `models:/NAME@best` in the store.
 
-    It is where `ddim.tracking.registry` puts it.
     Raises `DdimError` if there is no such model or the store is of no use.
     """
-    _set(SWITCHES)
     try:
+        _set(SWITCHES)
         import mlflow
 
         mlflow.set_tracking_uri(uri())
-        folder = mlflow.artifacts.download_artifacts(artifact_uri=uri_of_model)
+        folder = mlflow.artifacts.download_artifacts(model)
     except errors() as error:
         raise DdimError(
-            f"{uri_of_model}: expected a model in MLflow ({address()}); received "
+            f"{model}: expected a model in MLflow ({address()}); received "
             f"{reason(error)}"
         ) from None
     return Path(folder) / "data" / "checkpoint"
@@ -93,14 +84,10 @@ def training_seconds() -> dict[str, float]:
 
     The sum over epochs, so that a training that was stopped does not count the pause.
     """
-    database = uri().removeprefix("sqlite:///")
-    if uri().startswith("sqlite") and not Path(database).is_file():
+    if uri().startswith("sqlite:///") and not Path(uri()[10:]).is_file():
         return {}
-    _set(SWITCHES)
     try:
-        from mlflow import MlflowClient
-
-        client = MlflowClient(uri())
+        client = _client()
         ids = [each.experiment_id for each in client.search_experiments()]
         query = "tags.dvc.experiment != ''"
         found = client.search_runs(ids, query, order_by=["attributes.start_time ASC"])
@@ -117,7 +104,7 @@ def training_seconds() -> dict[str, float]:
 
 
 def lock() -> FileLock:
-    """Keeps other processes of the project from looking and creating meanwhile."""
+    """Inter-process lock around look-up-then-create."""
     return FileLock(_root() / "mlflow.db.lock", timeout=LOCK_SECONDS)
 
 
@@ -146,20 +133,39 @@ def serve(experiment: str, port: int) -> None:
     Raises `DdimError` if the port is taken or there is no database to show.
     """
     _check_port(port)
+    if not _is_database():
+        raise DdimError(
+            f"MLFLOW_TRACKING_URI: expected a database to show; received {address()}, "
+            "which has a page of its own"
+        )
     _set(SERVER_SWITCHES)
-    experiment_id = _experiment_to_show(experiment)
+    try:
+        _, experiment_id = connect(experiment)
+    except errors() as error:
+        raise DdimError(
+            f"{address()}: expected a usable database; received {reason(error)}"
+        ) from None
     page = f"experiments/{experiment_id}/runs?workflowType=machine_learning"
     print(f"the runs: http://{HOST}:{port}/#/{page}&compareRunsMode=CHART", flush=True)
-    address = ["--host", HOST, "--port", str(port), "--workers", "1"]
-    store = ["--backend-store-uri", uri(), "--artifacts-destination", str(_artifacts())]
-    command = ["-m", "mlflow", "ui", *address, *store]
+    command = [sys.executable, "-m", "mlflow", "ui"]
+    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", uri()]
+    command += ["--artifacts-destination", str(_artifacts())]
     command += ["--uvicorn-opts", "--log-level=warning"]
-    os.execv(sys.executable, [sys.executable, *command])
+    os.execv(sys.executable, command)
 
 
 def _set(switches: dict[str, str]) -> None:
     for name, value in switches.items():
         os.environ.setdefault(name, value)
+
+
+def _client() -> Any:
+    """MLflow's client; the switches are set before its first import."""
+    _set(SWITCHES)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri())
 
 
 def _check_database() -> None:
@@ -182,20 +188,6 @@ def _check_port(port: int) -> None:
             probe.bind((HOST, port))
         except OSError:
             raise DdimError(f"--port: expected a free one; received {port}") from None
-
-
-def _experiment_to_show(experiment: str) -> str:
-    if not _is_database():
-        raise DdimError(
-            f"MLFLOW_TRACKING_URI: expected a database to show; received {address()}, "
-            "which has a page of its own"
-        )
-    try:
-        return connect(experiment)[1]
-    except errors() as error:
-        raise DdimError(
-            f"{address()}: expected a usable database; received {reason(error)}"
-        ) from None
 
 
 def _artifacts() -> str | None:

@@ -12,7 +12,7 @@ from ddim.training import train
 from tests.conftest import tiny_settings
 from tests.support.tracked_stages import client
 
-SETTINGS = tiny_settings().model_dump()
+SETTINGS = tiny_settings()
 CONDITIONS = {
     "encoder": "InceptionV3",
     "weights": "random",
@@ -40,9 +40,10 @@ def write_model(folder: Path, paths: Paths, seed: int, **network) -> Path:
 def register(model: Path, val_kid: float, **conditions) -> str | None:
     """Train, evaluate and register, as far as MLflow can tell; returns the run."""
     weights = model / "model.weights.h5"
-    history = {1: {"val_kid": val_kid}, 2: {"val_kid": val_kid + 1}}
-    with tracking.attach("ddim", SETTINGS, weights, history=history) as run:
-        run.register(model, {"conditions": {**CONDITIONS, **conditions}})
+    history = {("val_kid", 1): val_kid, ("val_kid", 2): val_kid + 1}
+    settings = SETTINGS.model_dump()
+    with tracking.attach("ddim", settings, weights, history) as run:
+        run.register(model, SETTINGS, {"conditions": {**CONDITIONS, **conditions}})
     return run.run_id
 
 

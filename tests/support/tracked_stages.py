@@ -14,8 +14,9 @@ from ddim.tracking import store as tracking_store
 REPOSITORY = Path(__file__).parents[2]
 SETTINGS = {"train": {"loss": "mae", "epochs": 3}, "network": {"widths": (32, 64)}}
 EVALUATION = {**SETTINGS, "evaluate": {"images": 8}}
-KID = {1: {"kid/ddim": 2.0}, 5: {"kid/ddim": 0.25}}
-HISTORY = {1: {"val_kid": 3.0, "n_loss": 0.5}, 2: {"val_kid": 2.0, "n_loss": 0.25}}
+KID = {("kid/ddim", 1): 2.0, ("kid/ddim", 5): 0.25}
+FIRST = {("val_kid", 1): 3.0, ("n_loss", 1): 0.5}
+HISTORY = FIRST | {("val_kid", 2): 2.0, ("n_loss", 2): 0.25}
 
 
 def clean_environment(patch: pytest.MonkeyPatch, root: Path) -> None:
@@ -45,7 +46,7 @@ def steps(run_id: str, metric: str) -> list[int]:
 def trained_run(weights: Path, settings: dict = SETTINGS) -> str:
     """A finished training of two epochs; returns its run's identifier."""
     with tracking.start("ddim", settings) as run:
-        run.log_points(HISTORY)
+        run.log_values(HISTORY)
         run.set_checkpoint(weights)
     assert run.run_id
     return run.run_id

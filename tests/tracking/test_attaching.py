@@ -19,7 +19,7 @@ from tests.support.tracked_stages import (
 def test_evaluating_twice_adds_nothing(project, weights):
     trained_run(weights)
     for _ in range(2):
-        tracking.attach("ddim", EVALUATION, weights, history=HISTORY, points=KID)
+        tracking.attach("ddim", EVALUATION, weights, HISTORY | KID)
     (run,) = runs()
     assert steps(run.info.run_id, "kid/ddim") == [1, 5]
     assert steps(run.info.run_id, "val_kid") == [1, 2]
@@ -28,8 +28,8 @@ def test_evaluating_twice_adds_nothing(project, weights):
 @pytest.mark.parametrize(
     ("settings", "points"),
     [
-        (EVALUATION, {1: {"kid/ddim": 2.0}, 5: {"kid/ddim": 0.5}}),
-        ({**SETTINGS, "evaluate": {"images": 16}}, {1: {"kid/ddim": 2.0}}),
+        (EVALUATION, {("kid/ddim", 1): 2.0, ("kid/ddim", 5): 0.5}),
+        ({**SETTINGS, "evaluate": {"images": 16}}, {("kid/ddim", 1): 2.0}),
     ],
     ids=["figures", "settings"],
 )
@@ -37,21 +37,21 @@ def test_another_evaluation_of_a_model_gets_a_run_of_its_own(
     project, weights, settings, points
 ):
     trained_run(weights)
-    tracking.attach("ddim", EVALUATION, weights, history=HISTORY, points=KID)
+    tracking.attach("ddim", EVALUATION, weights, HISTORY | KID)
     for _ in range(2):
-        tracking.attach("ddim", settings, weights, history=HISTORY, points=points)
+        tracking.attach("ddim", settings, weights, HISTORY | points)
     first, second = runs()
     assert first.data.metrics["kid/ddim"] == 0.25
     assert second.data.params["train.loss"] == "mae"
     assert second.info.status == "FINISHED"
     assert steps(second.info.run_id, "val_kid") == [1, 2]
-    assert steps(second.info.run_id, "kid/ddim") == sorted(points)
+    assert steps(second.info.run_id, "kid/ddim") == [step for _, step in points]
 
 
 def test_further_step_counts_join_the_run(project, weights):
     trained_run(weights)
-    tracking.attach("ddim", SETTINGS, weights, points=KID)
-    tracking.attach("ddim", SETTINGS, weights, points={**KID, 20: {"kid/ddim": 0.2}})
+    tracking.attach("ddim", SETTINGS, weights, KID)
+    tracking.attach("ddim", SETTINGS, weights, {**KID, ("kid/ddim", 20): 0.2})
     (run,) = runs()
     assert steps(run.info.run_id, "kid/ddim") == [1, 5, 20]
 
@@ -60,15 +60,13 @@ def test_further_step_counts_join_the_run(project, weights):
 def test_a_model_without_a_run_gets_one_from_its_history(project, weights, vanish):
     if vanish == "deleted":
         client().delete_run(trained_run(weights))
-    with tracking.attach(
-        "ddim", EVALUATION, weights, tags={"data": "abc"}, history=HISTORY, points=KID
-    ) as run:
-        pass
+    (weights.parent / "model.json").write_text('{"data_digest": "abc"}')
+    run = tracking.attach("ddim", EVALUATION, weights, HISTORY | KID)
     (stored,) = runs()
     assert stored.info.run_id == run.run_id
     assert stored.info.status == "FINISHED"
     assert stored.data.params["evaluate.images"] == "8"
-    assert stored.data.tags["data"] == "abc"
+    assert stored.data.tags["data.sha256"] == "abc"
     assert stored.data.metrics == {"val_kid": 2.0, "n_loss": 0.25, "kid/ddim": 0.25}
     assert tracking.attach("ddim", EVALUATION, weights).run_id == run.run_id
 
@@ -100,7 +98,7 @@ def test_a_run_tells_its_data_set_once(project, weights):
     (weights.parent / "model.json").write_text('{"data_digest": "%s"}' % ("a" * 64))
     tags = {dataset.TAG: "a" * 64}
     with tracking.start("ddim", settings, tags=tags) as run:
-        run.log_points(HISTORY)
+        run.log_values(HISTORY)
         run.set_checkpoint(weights)
     for _ in range(2):
         tracking.attach("ddim", settings, weights)

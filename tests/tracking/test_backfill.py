@@ -22,7 +22,13 @@ from tests.support.tracked_stages import client, runs, steps
 SETTINGS = tiny_settings(train={"epochs": 3})
 LOGGED = SETTINGS.model_dump(include=backfill.TRAINING)
 ROWS = [{"epoch": k, "val_kid": 3.1 / k, "n_loss": 1 / (3 * k)} for k in (1, 2, 3)]
-CURVES = {row["epoch"]: {k: row[k] for k in ("val_kid", "n_loss")} for row in ROWS}
+CURVES = {(k, row["epoch"]): row[k] for k in ("val_kid", "n_loss") for row in ROWS}
+
+
+def epoch(number: int) -> dict:
+    return {key: value for key, value in CURVES.items() if key[1] == number}
+
+
 KID = [
     {
         "sampler": "ddim",
@@ -131,11 +137,11 @@ def test_a_store_locked_during_training_is_made_good(workspace, monkeypatch, cap
     monkeypatch.setattr("mlflow.store.db.utils.sql", Impatient())
     tags = {"data.sha256": "abc"}
     with tracking.start("ddim", LOGGED, tags=tags) as run:
-        run.log_metrics(CURVES[1], 1)
+        run.log_values(epoch(1))
         with sqlite3.connect(workspace / "mlflow.db") as other:
             other.execute("BEGIN EXCLUSIVE")
-            run.log_metrics(CURVES[2], 2)
-            run.log_metrics(CURVES[3], 3)
+            run.log_values(epoch(2))
+            run.log_values(epoch(3))
         run.set_checkpoint(PATHS.weights)
     (line,) = capfd.readouterr().err.splitlines()
     assert "database is locked" in line
@@ -150,7 +156,7 @@ def test_a_store_locked_during_training_is_made_good(workspace, monkeypatch, cap
 def test_files_that_the_store_cannot_keep_are_sent_later(workspace, capfd):
     (workspace / "mlartifacts").touch()
     with tracking.start("ddim", LOGGED, tags={"data.sha256": "abc"}) as run:
-        run.log_points(CURVES)
+        run.log_values(CURVES)
         run.log_artifact("metrics/history.csv", "metrics")
         run.set_checkpoint(PATHS.weights)
     assert capfd.readouterr().err.count("\n") == 1
@@ -161,14 +167,15 @@ def test_files_that_the_store_cannot_keep_are_sent_later(workspace, capfd):
 
 def test_a_run_of_another_training_is_left_alone(workspace):
     """Equal settings, other figures; or a run that has none at all."""
-    for points in ({1: {"val_kid": 9.0}}, {}):
-        tracking.start("ddim", LOGGED, history=points)
+    for values in ({("val_kid", 1): 9.0}, {}):
+        tracking.start("ddim", LOGGED).log_values(values)
     backfill.send(SETTINGS)
     assert [run.info.status for run in runs()] == ["RUNNING", "RUNNING", "FINISHED"]
 
 
 def test_a_run_that_died_just_before_its_end_is_finished(workspace):
-    run = tracking.start("ddim", LOGGED, tags={"data.sha256": "abc"}, history=CURVES)
+    run = tracking.start("ddim", LOGGED, tags={"data.sha256": "abc"})
+    run.log_values(CURVES)
     run.set_checkpoint(PATHS.weights)
     backfill.send(SETTINGS)
     assert check_complete() == run.run_id

@@ -27,7 +27,8 @@ def test_a_useless_store_costs_one_line_and_little_time(
     (project / "text.db").write_text("no database" * 100)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(project=project))
     began = time.monotonic()
-    with tracking.start("ddim", SETTINGS, history=HISTORY) as run:
+    with tracking.start("ddim", SETTINGS) as run:
+        run.log_values(HISTORY)
         for epoch in range(100):
             run.log_metrics({"val_kid": 1.0}, epoch)
         run.log_artifact(weights)
@@ -44,7 +45,7 @@ def test_a_useless_store_costs_one_line_and_little_time(
 def test_a_project_that_cannot_be_written_costs_one_line(project, monkeypatch, capfd):
     monkeypatch.setenv("DVC_ROOT", str(project / "mlflow.db"))
     with tracking.start("ddim", SETTINGS) as run:
-        run.log_points(HISTORY)
+        run.log_values(HISTORY)
     assert capfd.readouterr().err.count("\n") == 1
 
 

@@ -25,9 +25,9 @@ def test_three_stages_in_three_processes_write_one_run(tmp_path, monkeypatch):
             run.set_checkpoint(os.environ["DVC_ROOT"] + "/weights")
         """,
         """
-        points = {5: {"kid/ddim": 0.5}, 20: {"kid/ddim": 0.25}}
+        values = {("kid/ddim", 5): 0.5, ("kid/ddim", 20): 0.25}
         weights = os.environ["DVC_ROOT"] + "/weights"
-        with tracking.attach("ddim", evaluation, weights, points=points):
+        with tracking.attach("ddim", evaluation, weights, values):
             pass
         """,
         """
@@ -66,7 +66,7 @@ def test_a_cold_start_of_several_processes_at_once(tmp_path, monkeypatch):
 def test_a_killed_training_goes_on_in_the_same_run(project):
     code = """
         run = tracking.start("ddim", settings)
-        run.log_points({1: {"val_kid": 3.0}, 2: {"val_kid": 2.0}})
+        run.log_values({("val_kid", 1): 3.0, ("val_kid", 2): 2.0})
         print(run.run_id, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
         """
@@ -98,12 +98,12 @@ def test_a_disabled_sink_does_nothing_and_imports_no_mlflow(tmp_path, monkeypatc
     code = """
         with tracking.start("ddim", settings, enabled=False, run_id="x") as run:
             run.log_metrics({"val_kid": 1.0}, 1)
-            run.log_points({1: {"val_kid": 1.0}})
+            run.log_values({("val_kid", 1): 1.0})
             run.log_artifact("none")
             run.set_checkpoint("none")
-            run.register("none", {"conditions": {"encoder": "x"}})
+            run.register("none", None, {"conditions": {"encoder": "x"}})
             assert run.run_id is None
-        tracking.attach("ddim", settings, "none", enabled=False, points={1: {"a": 1}})
+        tracking.attach("ddim", settings, "none", {("a", 1): 1}, enabled=False)
         print([name for name in ("mlflow", "sqlalchemy") if name in sys.modules])
         """
     assert python(code).communicate()[0] == "[]\n"

@@ -10,7 +10,14 @@ import pytest
 
 from ddim import tracking
 from ddim.tracking import registry, store
-from tests.support.models import files, logged, register, registered, write_model
+from tests.support.models import (
+    SETTINGS,
+    files,
+    logged,
+    register,
+    registered,
+    write_model,
+)
 from tests.support.tracked_stages import client, runs
 
 
@@ -144,7 +151,7 @@ def test_a_kill_in_between_leaves_nothing_twice(project, models, monkeypatch, st
 def test_a_run_without_val_kid_registers_nothing(project, models):
     weights = models[0] / "model.weights.h5"
     with tracking.attach("ddim", {}, weights) as run:
-        run.register(models[0], {})
+        run.register(models[0], SETTINGS, {})
     assert registered() == {}
 
 
@@ -184,3 +191,10 @@ def test_a_disk_that_is_full_costs_one_line(project, models, monkeypatch, capfd)
     errors = capfd.readouterr().err
     assert errors.count("\n") == 1
     assert "No space left on device" in errors
+
+
+def test_a_logged_model_is_found_by_its_run_too(project, models):
+    run_id = register(models[0], 2.0)
+    folder = store.download(f"runs:/{run_id}/model")
+    weights = "model.weights.h5"
+    assert (folder / weights).read_bytes() == (models[0] / weights).read_bytes()

@@ -10,7 +10,7 @@ from ddim import tracking
 from ddim.errors import DdimError
 from ddim.signals import Stopped
 from ddim.training import callbacks
-from tests.support.tracked_stages import HISTORY, SETTINGS, client, runs, steps
+from tests.support.tracked_stages import FIRST, HISTORY, SETTINGS, client, runs, steps
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,8 @@ def test_an_exception_marks_the_run_and_a_resumed_one_ends_well(project, error, 
 def test_a_loss_that_is_no_number_marks_the_run_failed(project):
     check = callbacks.StopOnNonFinite(late=0)
     check.on_epoch_begin(1, {})
-    run = tracking.start("ddim", SETTINGS, history={1: HISTORY[1]})
+    run = tracking.start("ddim", SETTINGS)
+    run.log_values(FIRST)
     with pytest.raises(DdimError), run:
         check.on_train_batch_end(0, {"loss": math.nan})
     assert [run.info.status for run in runs()] == ["FAILED"]
@@ -37,11 +38,11 @@ def test_a_loss_that_is_no_number_marks_the_run_failed(project):
 
 
 def test_a_stop_while_the_run_is_opened_leaves_none_running(project, monkeypatch):
-    def stop(self, settings):
+    def stop(*_):
         raise Stopped(signal.SIGTERM)
 
     remembered = []
-    monkeypatch.setattr(tracking.Run, "_log_parameters", stop)
+    monkeypatch.setattr(tracking.Run, "_complete", stop)
     with pytest.raises(Stopped):
         tracking.start("ddim", SETTINGS, remember=remembered.append)
     (run,) = runs()
@@ -51,18 +52,18 @@ def test_a_stop_while_the_run_is_opened_leaves_none_running(project, monkeypatch
 
 def test_a_resumed_run_is_given_the_epochs_it_lacks(project):
     with tracking.start("ddim", SETTINGS) as run:
-        run.log_metrics(HISTORY[1], 1)
-    with tracking.start("ddim", SETTINGS, run_id=run.run_id, history=HISTORY):
-        pass
+        run.log_values(FIRST)
+    with tracking.start("ddim", SETTINGS, run_id=run.run_id) as again:
+        again.log_values(HISTORY)
     assert steps(run.run_id, "val_kid") == steps(run.run_id, "n_loss") == [1, 2]
 
 
 def test_an_epoch_that_is_trained_twice_keeps_its_first_seconds(project):
     """Killed between logging it and writing the state to go on from."""
     with tracking.start("ddim", SETTINGS) as run:
-        run.log_metrics({**HISTORY[1], "epoch_seconds": 5.0}, 1)
+        run.log_values({**FIRST, ("epoch_seconds", 1): 5.0})
     with tracking.start("ddim", SETTINGS, run_id=run.run_id) as again:
-        again.log_metrics({**HISTORY[1], "epoch_seconds": 7.0}, 1)
+        again.log_values({**FIRST, ("epoch_seconds", 1): 7.0})
     assert steps(run.run_id, "epoch_seconds") == [1]
     assert runs()[0].data.metrics["epoch_seconds"] == 5.0
 
@@ -70,10 +71,11 @@ def test_an_epoch_that_is_trained_twice_keeps_its_first_seconds(project):
 @pytest.mark.parametrize("vanish", ["deleted", "unknown"])
 def test_a_resumed_run_that_is_gone_is_made_again(project, vanish):
     with tracking.start("ddim", SETTINGS) as run:
-        run.log_points(HISTORY)
+        run.log_values(HISTORY)
     gone = run.run_id if vanish == "deleted" else "0" * 32
     client().delete_run(run.run_id)
-    with tracking.start("ddim", SETTINGS, run_id=gone, history=HISTORY) as again:
+    with tracking.start("ddim", SETTINGS, run_id=gone) as again:
+        again.log_values(HISTORY)
         again.log_metrics({"val_kid": 1.0}, 3)
     (stored,) = runs()
     assert stored.info.run_id == again.run_id != run.run_id
@@ -96,10 +98,14 @@ def test_settings_of_any_kind_and_length_are_taken(project):
 
 
 def test_a_long_history_is_taken_and_undefined_values_leave_a_gap(project):
-    history = {epoch: {"val_kid": 1 / epoch, "n_loss": 0.5} for epoch in range(1, 801)}
-    history[7] = {"val_kid": math.nan, "n_loss": math.inf}
-    with tracking.start("ddim", SETTINGS, history=history) as run:
-        pass
+    history = {
+        (name, epoch): 1 / epoch
+        for name in ("val_kid", "n_loss")
+        for epoch in range(1, 801)
+    }
+    history |= {("val_kid", 7): math.nan, ("n_loss", 7): math.inf}
+    with tracking.start("ddim", SETTINGS) as run:
+        run.log_values(history)
     expected = [*range(1, 7), *range(8, 801)]
     assert steps(run.run_id, "val_kid") == steps(run.run_id, "n_loss") == expected
 
