@@ -102,7 +102,7 @@ def write(table: pd.DataFrame, summary: dict[str, Any], paths: Paths = PATHS) ->
     with atomic(paths.kid_table) as temporary:
         table.to_csv(temporary, index=False)
     write_json(paths.kid, summary)
-    plot.write(paths.kid_plot, table)
+    plot.write(paths.kid_plot, table, summary["conditions"])
 
 
 def _jobs(
