@@ -48,7 +48,7 @@ def write(path: Path, table: pd.DataFrame, conditions: Mapping[str, Any]) -> Non
 
 def _title(conditions: Mapping[str, Any]) -> str:
     return (
-        "KID by {encoder} ({weights}), {layer}, {resolution}x{resolution} pixels\n"
+        "KID by {encoder} ({weights}), layer {layer}, {resolution} pixels\n"
         "{generated_images} generated images against {real_images} real ones"
     ).format(**conditions)
 
