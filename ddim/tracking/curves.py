@@ -1,5 +1,6 @@
 """Tables of figures as values for MLflow, by metric and step."""
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,16 @@ def by_epoch(rows: Iterable[Mapping]) -> Values:
         for name, value in row.items()
         if name != "epoch"
     }
+
+
+def best_so_far(values: Values) -> Values:
+    """The lowest val_kid after each epoch, and the epoch it is of."""
+    found: Values = {}
+    lowest = (math.inf, 0)
+    for epoch in sorted(step for name, step in values if name == "val_kid"):
+        lowest = min(lowest, (values["val_kid", epoch], epoch))
+        found["best_val_kid", epoch], found["best_epoch", epoch] = lowest
+    return found
 
 
 def kid(table: pd.DataFrame, summary: Mapping[str, Any]) -> Values:

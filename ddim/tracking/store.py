@@ -16,6 +16,11 @@ HOST = "127.0.0.1"
 LOCK_SECONDS = 120
 EPOCH_SECONDS = "epoch_seconds"
 """A metric of every epoch, in MLflow alone: no output may depend on the clock."""
+KIND_TAG = "mlflow.experimentKind"
+KIND = "custom_model_development"
+"""What MLflow's page takes the experiment for; without it it may show its view of
+language models."""
+
 SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -55,9 +60,12 @@ def connect(experiment: str) -> tuple[Any, str]:
         _check_database()
         client = _client()
         known = client.get_experiment_by_name(experiment)
-        if known:
-            return client, known.experiment_id
-        return client, client.create_experiment(experiment, _artifacts())
+        if not known:
+            tags = {KIND_TAG: KIND}
+            return client, client.create_experiment(experiment, _artifacts(), tags)
+        if KIND_TAG not in known.tags:
+            client.set_experiment_tag(known.experiment_id, KIND_TAG, KIND)
+        return client, known.experiment_id
 
 
 def download(model: str) -> Path:
