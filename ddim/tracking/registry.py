@@ -189,7 +189,7 @@ def _save(path: Path, checkpoint: Path, model: Any) -> None:
         data_path=str(data),
         code_paths=[str(Path(__file__).parents[1])],
         pip_requirements=_requirements(),
-        signature=_signature(),
+        signature=False,  # MLflow drops rows without cells to hold them against one
         input_example=pd.DataFrame(EXAMPLE),
         mlflow_model=Model(
             artifact_path=model.artifact_location,
@@ -198,23 +198,6 @@ def _save(path: Path, checkpoint: Path, model: Any) -> None:
             model_id=model.model_id,
         ),
     )
-
-
-def _signature() -> Any:
-    """Every column may be missing, and any cell empty, which `long` would not allow."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-    from mlflow.types.schema import AnyType
-
-    text, number = "string", AnyType()
-    kinds: dict[str, Any] = {
-        **{"class": text, "steps": number, "seed": number},
-        **{"sampler": text, "guidance_scale": number},
-    }
-    columns: list[Any] = [
-        ColSpec(kind, name, required=False) for name, kind in kinds.items()
-    ]
-    return ModelSignature(Schema(columns), Schema([ColSpec("binary", "png")]))
 
 
 def _requirements() -> list[str]:

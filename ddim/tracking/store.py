@@ -18,8 +18,7 @@ EPOCH_SECONDS = "epoch_seconds"
 """A metric of every epoch, in MLflow alone: no output may depend on the clock."""
 KIND_TAG = "mlflow.experimentKind"
 KIND = "custom_model_development"
-"""What MLflow's page takes the experiment for; without it it may show its view of
-language models."""
+"""MLflow's word for machine learning, as opposed to its view of language models."""
 
 SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -154,7 +153,8 @@ def serve(experiment: str, port: int) -> None:
             f"{address()}: expected a usable database; received {reason(error)}"
         ) from None
     page = f"experiments/{experiment_id}/runs?workflowType=machine_learning"
-    print(f"the runs: http://{HOST}:{port}/#/{page}&compareRunsMode=CHART", flush=True)
+    print(f"the runs: http://{HOST}:{port}/#/{page}&compareRunsMode=CHART")
+    print("choose Model training at the top left once: MLflow remembers it", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui"]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", uri()]
