@@ -21,19 +21,18 @@ MEBIBYTE = 1 << 20
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Tell a refused or failed write as a `DdimError` with the path and the reason."""
+    """Turn a refused or failed write into a `DdimError` with the path and the reason.
+
+    The reason is such as: No space left on device.
+    """
     try:
         yield
     except OSError as error:
+        reason = error.strerror or str(error).strip().split("\n")[0]
         raise DdimError(
-            f"{path}: expected to write it; received {_reason(error)}; the same "
+            f"{path}: expected to write it; received {reason}; the same "
             "command goes on once that is mended"
         ) from error
-
-
-def _reason(error: OSError) -> str:
-    """Such as: No space left on device."""
-    return error.strerror or str(error).strip().split("\n")[0]
 
 
 @contextmanager
@@ -81,29 +80,8 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def read_json(path: str | Path, made_by: str) -> Any:
     """Read JSON; raise `DdimError` naming the stage that makes the file."""
-    try:
+    with _reading(path, "JSON", made_by):
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DdimError(f"{path}: not there; the stage {made_by} makes it") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DdimError(
-            f"{path}: expected JSON from the stage {made_by}; received "
-            f"{one_line(str(error))}"
-        ) from None
-
-
-NO_ARRAY = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError),
-    *(SyntaxError, tokenize.TokenError, RecursionError, MemoryError),
-)
-"""What NumPy raises on a damaged .npy file: its header is a Python expression."""
-
-
-NO_WEIGHTS = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError),
-    *(AttributeError, RuntimeError, MemoryError, zipfile.BadZipFile),
-)
-"""What HDF5 and Keras raise on a damaged or foreign file of weights."""
 
 
 def read_npy(path: str | Path, made_by: str) -> np.memmap:
@@ -111,15 +89,33 @@ def read_npy(path: str | Path, made_by: str) -> np.memmap:
 
     Raises `DdimError` naming the stage that makes the file.
     """
-    try:
+    with _reading(path, "a whole .npy file", made_by):
         return npy.open_memmap(path, mode="r")
+
+
+@contextmanager
+def _reading(path: str | Path, what: str, made_by: str) -> Iterator[None]:
+    """Turn what a missing or damaged file raises into a `DdimError`."""
+    try:
+        yield
     except FileNotFoundError:
         raise DdimError(f"{path}: not there; the stage {made_by} makes it") from None
-    except NO_ARRAY as error:
+    except DAMAGED as error:
         raise DdimError(
-            f"{path}: expected a whole .npy file from the stage {made_by}; "
+            f"{path}: expected {what} from the stage {made_by}; "
             f"received {one_line(str(error))[:300]}"
         ) from None
+
+
+DAMAGED = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError),
+    *(AttributeError, RuntimeError, MemoryError, SyntaxError),
+    *(tokenize.TokenError, zipfile.BadZipFile),
+)
+"""What NumPy, HDF5 and Keras raise on a damaged or foreign file of arrays or weights.
+
+The header of a .npy file is a Python expression.
+"""
 
 
 def sha256(path: str | Path) -> str:

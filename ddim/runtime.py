@@ -11,27 +11,25 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from dataclasses import dataclass
+from typing import Any
 
 from ddim.errors import DdimError
 from ddim.files import writing
-
-QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -> None:
     """Choose the backend and precision, seed every generator, fix the order of sums.
 
     `KERAS_BACKEND` in the environment overrides `backend`. Raises `DdimError` if the
-    backend is not installed.
+    backend is unknown or not installed.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = os.environ.setdefault("KERAS_BACKEND", backend)
-    if importlib.util.find_spec(backend) is None:
+    if backend not in _installed():
         raise DdimError(
-            f"runtime.backend: expected an installed backend; received {backend!r}, "
-            "which Python does not find"
+            f"runtime.backend: expected an installed backend of {', '.join(BACKENDS)}; "
+            f"received {backend!r}"
         )
     if deterministic:
         _add_xla_flag("--xla_gpu_deterministic_ops=true")
@@ -45,7 +43,7 @@ def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -
     random.seed(seed)
     keras.utils.set_random_seed(seed)
     if deterministic:
-        DETERMINISM.get(backend, lambda: None)()
+        BACKENDS[backend].make_deterministic()
 
 
 def _add_xla_flag(flag: str) -> None:
@@ -54,15 +52,18 @@ def _add_xla_flag(flag: str) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
+def _installed() -> list[str]:
+    return [name for name in BACKENDS if importlib.util.find_spec(name)]
+
+
 def installed_backend() -> str:
     """TensorFlow, or JAX where there is no TensorFlow."""
-    found = [name for name in COMPILERS if importlib.util.find_spec(name)]
-    if not found:
+    if not _installed():
         raise DdimError(
-            f"backend: expected one of {', '.join(COMPILERS)} to be installed; "
+            f"backend: expected one of {', '.join(BACKENDS)} to be installed; "
             "received none"
         )
-    return found[0]
+    return _installed()[0]
 
 
 @contextmanager
@@ -72,8 +73,10 @@ def _quiet_start() -> Iterator[None]:
     They come from C++ before its log level is read.
     """
     sys.stderr.flush()
+    with writing("a temporary file"):
+        remarks = tempfile.TemporaryFile()  # noqa: SIM115
     screen = os.dup(2)
-    with _temporary_file() as remarks:
+    with remarks:
         os.dup2(remarks.fileno(), 2)
         try:
             yield
@@ -86,30 +89,28 @@ def _quiet_start() -> Iterator[None]:
             os.close(screen)
 
 
-def _temporary_file() -> IO[bytes]:
-    with writing("a temporary file"):
-        return tempfile.TemporaryFile()
-
-
-def _tensorflow_determinism() -> None:
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
-
-
-DETERMINISM: dict[str, Callable[[], None]] = {"tensorflow": _tensorflow_determinism}
-"""What a backend needs beyond seeds to repeat itself to the bit."""
-
-
 def compile_model(model: Any) -> Callable[..., Any]:
     """A Keras model's inference as one compiled function of arrays.
 
     It reads the model's weights at each call, so it stays right while they are trained,
     and returns arrays on the device.
     """
+    return _backend().compile_model(model)
+
+
+def jit_compile() -> bool | str:
+    """Whether XLA compiles training: always on JAX, on TensorFlow with a GPU.
+
+    On a CPU TensorFlow's own kernels are about twice as fast as XLA's, and XLA does not
+    go with TensorFlow's determinism.
+    """
+    return _backend().jit_compile()
+
+
+def _backend() -> "Backend":
     import keras
 
-    return COMPILERS[keras.backend.backend()](model)
+    return BACKENDS[keras.backend.backend()]
 
 
 def _compile_tensorflow(model: Any) -> Callable[..., Any]:
@@ -120,6 +121,20 @@ def _compile_tensorflow(model: Any) -> Callable[..., Any]:
         return model(inputs, training=False)
 
     return infer
+
+
+def _tensorflow_determinism() -> None:
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+
+
+def _tensorflow_jit() -> bool:
+    import tensorflow as tf
+    from tensorflow.python.framework import config
+
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    return gpu and not config.is_op_determinism_enabled()
 
 
 def _compile_jax(model: Any) -> Callable[..., Any]:
@@ -144,38 +159,30 @@ def _here(value: Any) -> Any:
     return value.addressable_data(0) if len(value.sharding.device_set) > 1 else value
 
 
-COMPILERS: dict[str, Callable[[Any], Callable[..., Any]]] = {
-    "tensorflow": _compile_tensorflow,
-    "jax": _compile_jax,
+@dataclass(frozen=True)
+class Backend:
+    """What this project asks of a backend beyond Keras."""
+
+    compile_model: Callable[[Any], Callable[..., Any]]
+    make_deterministic: Callable[[], None] = lambda: None
+    """What it needs beyond seeds to repeat itself to the bit."""
+    jit_compile: Callable[[], bool | str] = lambda: "auto"
+
+
+BACKENDS = {
+    "tensorflow": Backend(
+        _compile_tensorflow, _tensorflow_determinism, _tensorflow_jit
+    ),
+    "jax": Backend(_compile_jax),
 }
-
-
-def jit_compile() -> bool | str:
-    """Whether training is compiled by XLA: always on JAX, on TensorFlow with a GPU.
-
-    On a CPU TensorFlow's own kernels are about twice as fast as XLA's, and XLA does not
-    go with TensorFlow's determinism.
-    """
-    import keras
-
-    return JIT_COMPILE.get(keras.backend.backend(), lambda: "auto")()
-
-
-def _tensorflow_jit() -> bool:
-    import tensorflow as tf
-    from tensorflow.python.framework import config
-
-    gpu = bool(tf.config.list_physical_devices("GPU"))
-    return gpu and not config.is_op_determinism_enabled()
-
-
-JIT_COMPILE: dict[str, Callable[[], bool]] = {"tensorflow": _tensorflow_jit}
+"""By name, the preferred one first."""
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of those libraries that are already imported."""
     keras = sys.modules.get("keras")
-    names = ["numpy", "keras", *([keras.config.backend()] if keras else [])]
-    modules = {name: sys.modules[name] for name in names if name in sys.modules}
-    versions = {name: module.__version__ for name, module in modules.items()}
-    return {"python": platform.python_version(), **versions}
+    names = ("numpy", "keras", keras and keras.config.backend())
+    found = {
+        name: sys.modules[name].__version__ for name in names if name in sys.modules
+    }
+    return {"python": platform.python_version(), **found}

@@ -1,9 +1,8 @@
 """Where unfinished trainings keep their state: `.resume/<key>` of the project.
 
-DVC deletes a stage's outputs before it runs again, so what training needs to go on lies
-here. The key stands for everything the result depends on. The folder goes when DVC has
-committed what training left, which only the next stage knows: until then a kill would
-cost the whole training.
+DVC deletes a stage's outputs before it runs again, so the state lies elsewhere. The key
+stands for everything that the result depends on. Deleted by the next stage, which runs
+only after DVC has committed train's outputs.
 """
 
 import hashlib
@@ -28,13 +27,13 @@ def folder(**inputs: Any) -> Path:
 
 
 def finish(path: Path, weights: str | Path) -> None:
-    """Note that the training has left these weights."""
+    """Note that the training is finished and has made these weights."""
     with atomic(path / FINISHED) as temporary:
         temporary.write_text(sha256(weights), encoding="utf-8")
 
 
 def discard_finished(weights: str | Path) -> None:
-    """Forget the training that has left these weights, if they are there."""
+    """Delete the state of the training that has made these weights, if there is one."""
     if not Path(weights).is_file():
         return
     digest = sha256(weights)
@@ -44,7 +43,7 @@ def discard_finished(weights: str | Path) -> None:
 
 
 def discard(path: Path) -> None:
-    """Forget a training; the note that it may be forgotten goes last."""
+    """Delete a state; its note goes last, so that a killed deletion is repeated."""
     for item in path.iterdir():
         if item.is_dir():
             shutil.rmtree(item)

@@ -3,25 +3,25 @@
 from ddim.errors import one_plain_message
 from ddim.paths import PATHS, resolve
 from ddim.preparation.prepare import prepare
-from ddim.preparation.sources import SOURCES, Request
+from ddim.preparation.sources import SOURCES
 from ddim.settings import params
 
 
 def main() -> None:
-    settings = params.load().data
-    request = Request(
-        name=settings.name,
-        folder=resolve(settings.folder),
-        images=settings.images,
-        seed=settings.seed,
+    data = params.load().data
+    source = SOURCES[data.source](
+        name=data.name,
+        folder=resolve(data.folder),
+        images=data.images,
+        seed=data.seed,
     )
     prepare(
         PATHS.crops,
-        SOURCES[settings.source](request),
-        image_size=settings.image_size,
-        channels=settings.channels,
-        train_fraction=settings.train_fraction,
-        skip_unreadable=settings.skip_unreadable,
+        source,
+        image_size=data.image_size,
+        channels=data.channels,
+        train_fraction=data.train_fraction,
+        skip_unreadable=data.skip_unreadable,
     )
 
 

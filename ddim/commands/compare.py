@@ -1,36 +1,37 @@
 """A table of DVC experiments that reads by itself."""
 
 import json
-import math
-from argparse import Namespace
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ddim import dvc
+from ddim.commands.options import Compare
 from ddim.errors import DdimError
+from ddim.paths import PATHS
 from ddim.tracking import provenance, store
 
+KID = str(PATHS.kid)
 FIGURES = {
-    "best val_kid": ("metrics/train.json", "best_val_kid"),
-    "KID 5 steps": ("metrics/kid.json", "kid_5_steps"),
-    "KID 20 steps": ("metrics/kid.json", "kid_20_steps"),
+    "best val_kid": (str(PATHS.training), "best_val_kid"),
+    "KID 5 steps": (KID, "kid_5_steps"),
+    "KID 20 steps": (KID, "kid_20_steps"),
 }
-"""Columns of figures: where each stands."""
+"""Columns of figures: file and key of each."""
 
-LATER = ("evaluate", "render", "tracking")
-"""Sections that change no trained model, and are not told."""
+NOT_SHOWN = ("evaluate", "render", "tracking")
+"""Sections that change no trained model."""
 
 Revision = Mapping[str, Any]
 """A commit, experiment or the workspace, as `dvc exp show --json` gives it."""
 
 
-def compare(options: Namespace) -> None:
+def compare(options: Compare) -> None:
     """Print the table of the experiments asked for, or of all."""
-    shown = table(revisions(all_commits=options.all), options.names)
+    shown = table(revisions(all_commits=options.all_commits), options.names)
     if options.sort not in shown.columns:
         known = ", ".join(shown.columns)
         raise DdimError(f"--sort: expected one of {known}; received {options.sort}")
@@ -39,8 +40,8 @@ def compare(options: Namespace) -> None:
         print(shown.to_csv(index=False), end="")
         return
     minutes = shown["minutes"].map("{:.1f}".format, na_action="ignore")
-    printed = shown.assign(minutes=minutes)
-    print(printed.to_string(index=False, na_rep="-", float_format="{:.4f}".format))
+    shown = shown.assign(minutes=minutes)
+    print(shown.to_string(index=False, na_rep="-", float_format="{:.4f}".format))
     conditions = shown["KID under"].nunique()
     if conditions > 1:
         print(
@@ -52,47 +53,43 @@ def compare(options: Namespace) -> None:
 def table(found: Sequence[Revision], names: Sequence[str] = ()) -> pd.DataFrame:
     """A row per experiment: settings that differ from most rows, figures, minutes.
 
-    Rows without figures are left out. Raises `DdimError` if none is left or a name is
+    Rows without figures are left out, and of equal ones, such as the workspace and its
+    experiment, all but the last. Raises `DdimError` if none is left or a name is
     unknown.
     """
-    rows = _trained(found)
-    known = [_name(each) for each in rows]
+    rows = pd.DataFrame([_row(revision) for revision in found])
+    rows = rows[rows["best val_kid"].notna()]
+    rows = rows.drop_duplicates(["settings", *FIGURES], keep="last")
+    known = rows["experiment"].tolist()
     unknown = [name for name in names if name not in known]
-    if unknown or not rows:
+    if unknown or not known:
         raise DdimError(
             "compare: expected experiments that have been trained: "
             f"{', '.join(known) or 'there are none yet'}; received "
             f"{', '.join(unknown) or 'none'}"
         )
-    rows = [each for each in rows if _name(each) in names or not names]
-    seconds = store.training_seconds()
-    minutes = [seconds.get(_name(each), math.nan) / 60 for each in rows]
-    figures = {
-        column: pd.Series([_figure(each, column) for each in rows], dtype=float)
-        for column in FIGURES
-    }
+    rows = rows[rows["experiment"].isin(names or known)]
+    letters = [chr(ord("A") + k % 26) for k in pd.factorize(rows["conditions"])[0]]
+    seconds = rows["experiment"].map(store.training_seconds())
     return pd.DataFrame(
         {
-            "experiment": [_name(each) for each in rows],
-            "settings that differ": differences([_settings(each) for each in rows]),
-            **figures,
-            "KID under": _letters([_conditions(each) for each in rows]),
-            "minutes": np.round(minutes, 1),
+            "experiment": rows["experiment"],
+            "settings that differ": differences([*map(dict, rows["settings"])]),
+            **{column: rows[column] for column in FIGURES},
+            "KID under": letters,
+            "minutes": np.round(seconds / 60, 1),
         }
     )
 
 
 def differences(settings: Sequence[Mapping[str, str]]) -> list[str]:
     """For each row what it does not share with most rows, such as `train.loss=mse`."""
-    counts: dict[str, Counter] = defaultdict(Counter)
-    for row in settings:
-        for name, value in row.items():
-            counts[name][value] += 1
+    counts = Counter(pair for row in settings for pair in row.items())
     return [
         ", ".join(
             f"{name}={value}"
             for name, value in row.items()
-            if counts[name][value] <= len(settings) / 2
+            if counts[name, value] <= len(settings) / 2
         )
         for row in settings
     ]
@@ -107,27 +104,27 @@ def revisions(*, all_commits: bool = False) -> list[Revision]:
     return list(_flat(json.loads(shown)))
 
 
-def _flat(commits: Iterable[Mapping[str, Any]]) -> Iterable[Revision]:
+def _flat(commits: Sequence[Revision]) -> Iterator[Revision]:
     for commit in commits:
         yield commit
         for experiment in commit.get("experiments") or []:
             yield from experiment["revs"][:1]
 
 
-def _trained(found: Sequence[Revision]) -> list[Revision]:
-    """Those with figures; of equal ones, as workspace and experiment are, the last."""
-    by_content = {
-        json.dumps(
-            [_settings(each), [_figure(each, column) for column in FIGURES]]
-        ): each
-        for each in found
-        if _figure(each, "best val_kid") is not None
+def _row(revision: Revision) -> dict[str, Any]:
+    """What the table is made of; figures that are not there are NaN."""
+    sections = _content(revision, "params", "params.yaml")
+    shown = {name: sections[name] for name in sections if name not in NOT_SHOWN}
+    kid = _content(revision, "metrics", KID)
+    return {
+        "experiment": revision.get("name") or revision["rev"][: len("workspace")],
+        "settings": tuple(provenance.parameters(shown).items()),
+        "conditions": json.dumps(kid.get("conditions", {}), sort_keys=True),
+        **{
+            column: _content(revision, "metrics", path).get(key, np.nan)
+            for column, (path, key) in FIGURES.items()
+        },
     }
-    return list(by_content.values())
-
-
-def _name(revision: Revision) -> str:
-    return revision.get("name") or revision["rev"][: len("workspace")]
 
 
 def _content(revision: Revision, kind: str, path: str) -> Mapping[str, Any]:
@@ -135,26 +132,3 @@ def _content(revision: Revision, kind: str, path: str) -> Mapping[str, Any]:
     data = revision.get("data") or {}
     content = (data.get(kind) or {}).get(path, {}).get("data")
     return content if isinstance(content, Mapping) else {}
-
-
-def _figure(revision: Revision, column: str) -> float | None:
-    path, key = FIGURES[column]
-    return _content(revision, "metrics", path).get(key)
-
-
-def _settings(revision: Revision) -> dict[str, str]:
-    sections = _content(revision, "params", "params.yaml")
-    return provenance.parameters(
-        {name: values for name, values in sections.items() if name not in LATER}
-    )
-
-
-def _conditions(revision: Revision) -> str:
-    told = _content(revision, "metrics", "metrics/kid.json").get("conditions", {})
-    return json.dumps(told, sort_keys=True)
-
-
-def _letters(values: Sequence[str]) -> list[str]:
-    """A, B, C and so on, equal for equal values."""
-    numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
-    return [chr(ord("A") + numbers[value] % 26) for value in values]

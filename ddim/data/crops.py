@@ -21,7 +21,7 @@ KINDS: dict[str, type] = {
     "classes": list,
     "sha256": str,
 }
-"""What of dataset.json others rely on."""
+"""Keys of dataset.json that other code relies on, and their types."""
 
 
 def load(
@@ -29,16 +29,16 @@ def load(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W, C) uint8 and labels (N,) int32 of `train` or `validation`.
 
-    Label -1 marks an image whose class the source does not tell. With `mapped` the
+    Label -1 marks an image of unknown class. With `mapped` the
     images stay on disk until used. Raises `DdimError` for missing or foreign files.
     """
     if part not in PARTS:
         raise ValueError(f"Expected one of {PARTS}. Received: {part!r}")
-    told = dataset(folder)
-    images = _read(folder / f"{part}.npy", np.uint8, 4, mapped=mapped)
-    labels = _read(folder / f"{part}_labels.npy", np.int32, 1, mapped=False)
-    _check(folder, part, images, labels, told)
-    return images, labels
+    facts = dataset(folder)
+    images = _read(folder / f"{part}.npy", np.uint8, 4)
+    labels = np.array(_read(folder / f"{part}_labels.npy", np.int32, 1))
+    _check(folder, part, images, labels, facts)
+    return images if mapped else np.array(images), labels
 
 
 def dataset(folder: Path) -> dict[str, Any]:
@@ -46,15 +46,15 @@ def dataset(folder: Path) -> dict[str, Any]:
 
     Raises `DdimError` if the stage prepare has not made them.
     """
-    metadata = read_json(folder / DATASET, made_by="prepare")
-    told = metadata if isinstance(metadata, dict) else {}
-    wrong = [key for key, kind in KINDS.items() if not isinstance(told.get(key), kind)]
-    if wrong or not all(isinstance(name, str) for name in told["classes"]):
+    facts = read_json(folder / DATASET, made_by="prepare")
+    found = facts if isinstance(facts, dict) else {}
+    wrong = [key for key, kind in KINDS.items() if not isinstance(found.get(key), kind)]
+    if wrong or not all(isinstance(name, str) for name in found["classes"]):
         raise DdimError(
             f"{folder / DATASET}: expected numbers, classes and a digest; received a "
             f"file without right {', '.join(wrong or ['classes'])}; run prepare again"
         )
-    return metadata
+    return facts
 
 
 def release(images: np.ndarray) -> None:
@@ -68,32 +68,28 @@ def release(images: np.ndarray) -> None:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def _read(path: Path, dtype: type, ndim: int, *, mapped: bool) -> np.ndarray:
+def _read(path: Path, dtype: type, ndim: int) -> np.ndarray:
     array = read_npy(path, made_by="prepare")
     if array.dtype != dtype or array.ndim != ndim:
         raise DdimError(
             f"{path}: expected a {np.dtype(dtype)} array of {ndim} dimensions; "
             f"received {array.dtype} {array.shape}; run prepare again"
         )
-    return array if mapped else np.array(array)
+    return array
 
 
 def _check(
-    folder: Path, part: str, images: np.ndarray, labels: np.ndarray, told: dict
+    folder: Path, part: str, images: np.ndarray, labels: np.ndarray, facts: dict
 ) -> None:
-    """Raise `DdimError` if the arrays are not those that dataset.json tells of."""
-    if not len(images) == len(labels) == told[part]:
+    """Raise `DdimError` if the arrays are not those that dataset.json describes."""
+    side, known = facts["image_size"], range(-1, len(facts["classes"]))
+    shape = (facts[part], side, side, facts["channels"])
+    if images.shape != shape or labels.shape != shape[:1]:
         raise DdimError(
-            f"{folder}: expected {told[part]} {part} images, as {DATASET} says; "
-            f"received {len(images)} images and {len(labels)} labels; run prepare again"
+            f"{folder}: expected {part} images of shape {shape} with as many labels, "
+            f"as {DATASET} says; received {images.shape} with {len(labels)}; run "
+            "prepare again"
         )
-    shape = (told["image_size"], told["image_size"], told["channels"])
-    if images.shape[1:] != shape:
-        raise DdimError(
-            f"{folder}: expected {part} images of {shape}, as {DATASET} says; "
-            f"received {images.shape[1:]}; run prepare again"
-        )
-    known = range(-1, len(told["classes"]))
     if len(labels) and not (labels.min() in known and labels.max() in known):
         raise DdimError(
             f"{folder}: expected {part} labels from -1 to {known[-1]}, as {DATASET} "

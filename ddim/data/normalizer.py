@@ -24,7 +24,7 @@ class Normalizer:
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.variance):
-            raise ValueError("expected as many means as variances")
+            raise ValueError("as many means as variances")
 
     @property
     def means(self) -> np.ndarray:
@@ -76,9 +76,8 @@ def load(path: Path) -> Normalizer:
         return FORM.validate_python(content)
     except ValidationError:
         raise DdimError(
-            f"{path}: expected lists named mean and variance, of as many numbers, "
-            f"variances positive; received {content!r:.100}; run the stage normalize "
-            "again"
+            f"{path}: expected lists mean and variance of equal length, variances "
+            f"positive; received {content!r:.100}; run the stage normalize again"
         ) from None
 
 
@@ -97,11 +96,9 @@ def _histograms(images: np.ndarray) -> np.ndarray:
 def _moments(counts: np.ndarray) -> tuple[float, float]:
     """Mean and variance of values / 255, in Python's exact integers until the end."""
     pairs = [(value, int(count)) for value, count in enumerate(counts)]
-    total = sum(count for _, count in pairs)
-    first = sum(value * count for value, count in pairs)
-    second = sum(value**2 * count for value, count in pairs)
-    scale = LEVELS - 1
-    return (
-        first / (total * scale),
-        (total * second - first**2) / (total * scale) ** 2,
+    total, first, second = (
+        sum(value**power * count for value, count in pairs) for power in range(3)
     )
+    scale = LEVELS - 1
+    mean = first / (total * scale)
+    return mean, (total * second - first**2) / (total * scale) ** 2

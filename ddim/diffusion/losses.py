@@ -1,4 +1,4 @@
-"""What is minimised: a distance between true and predicted components, weighted."""
+"""Losses: distances between true and predicted components, and their weights."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,8 +1,8 @@
-"""What the network predicts, and the other components that follow from it.
+"""The components of noisy images, and how each follows from any one of them.
 
-noisy_images = signal_rates * images + noise_rates * noises, and
-velocities = signal_rates * noises - noise_rates * images (arXiv 2202.00512, app. D).
-Plain operators: any array library will do.
+noisy_images = signal_rate * images + noise_rate * noises and
+velocities = signal_rate * noises - noise_rate * images (arXiv 2202.00512, app. D).
+Plain operators: any array library will do. Rates broadcast to images (n, h, w, c).
 """
 
 from collections.abc import Callable
@@ -31,28 +31,10 @@ def components(
     return Components(images, noises, signal_rates * noises - noise_rates * images)
 
 
-def split(
-    prediction_type: str,
-    noisy_images: Array,
-    prediction: Array,
-    signal_rates: Array,
-    noise_rates: Array,
-) -> Components:
-    """All components of `noisy_images`, one of which is the network's `prediction`.
-
-    Images (n, h, w, c); rates broadcast to them. Predicted noises need signal rates
-    above 0 and predicted images noise rates above 0. `prediction_type` is a key of
-    `PREDICTIONS`.
-    """
-    return PREDICTIONS[prediction_type](
-        noisy_images, prediction, signal_rates, noise_rates
-    )
-
-
 def from_noises(
     noisy_images: Array, noises: Array, signal_rates: Array, noise_rates: Array
 ) -> Components:
-    """image = (noisy - noise_rate noise) / signal_rate."""
+    """image = (noisy - noise_rate noise) / signal_rate, which must be above 0."""
     images = (noisy_images - noise_rates * noises) / signal_rates
     return components(images, noises, signal_rates, noise_rates)
 
@@ -60,7 +42,7 @@ def from_noises(
 def from_images(
     noisy_images: Array, images: Array, signal_rates: Array, noise_rates: Array
 ) -> Components:
-    """noise = (noisy - signal_rate image) / noise_rate."""
+    """noise = (noisy - signal_rate image) / noise_rate, which must be above 0."""
     noises = (noisy_images - signal_rates * images) / noise_rates
     return components(images, noises, signal_rates, noise_rates)
 
@@ -79,4 +61,16 @@ PREDICTIONS: dict[str, Callable[[Array, Array, Array, Array], Components]] = {
     "image": from_images,
     "velocity": from_velocities,
 }
-"""What a network may predict: name to (noisy, prediction, rates) -> components."""
+"""What a network may predict, and all components from its prediction."""
+
+
+def split(
+    prediction_type: str,
+    noisy_images: Array,
+    prediction: Array,
+    signal_rates: Array,
+    noise_rates: Array,
+) -> Components:
+    """All components of noisy images, from a network's prediction of one of them."""
+    from_prediction = PREDICTIONS[prediction_type]
+    return from_prediction(noisy_images, prediction, signal_rates, noise_rates)

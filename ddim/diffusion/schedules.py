@@ -1,46 +1,29 @@
-"""Diffusion schedules: how much signal and how much noise at each time from 0 to 1.
+"""Diffusion schedules: signal rate and noise rate at each time from 0 to 1.
 
-A family is a function (times, schedule, xp) -> (signal_rates, noise_rates) in
-`SCHEDULES`, where `xp` is the array module of `times`. In the words of the DDIM paper
-(arXiv 2010.02502) signal_rate^2, the signal power, is alpha-bar, and noise_rate^2, the
-noise power, is 1 - alpha-bar.
+Noisy images are signal_rate * images + noise_rate * noises. The signal power,
+signal_rate^2, is alpha of DDIM (arXiv 2010.02502) and alpha-bar of DDPM (2006.11239);
+the noise power, noise_rate^2, is 1 minus it.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from ddim.errors import DdimError
-
 Array = Any
 Rates = tuple[Array, Array]
-
-
-class Settings(Protocol):
-    """What a schedule is made from: the `diffusion` section of the settings."""
-
-    @property
-    def schedule(self) -> str: ...
-    @property
-    def min_signal_rate(self) -> float: ...
-    @property
-    def max_signal_rate(self) -> float: ...
-    @property
-    def discrete_steps(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class Schedule:
     """Signal and noise rates as functions of the diffusion time.
 
-    The signal rates at the ends of the continuous families are given; the discrete ones
-    take their number of steps T = `discrete_steps` instead, and reach noise rate 0 at
-    time 0. Calling it with numbers or NumPy arrays computes in float64, with backend
-    tensors on the backend.
+    Continuous families run from `max_signal_rate` to `min_signal_rate`. Discrete ones
+    have `discrete_steps` steps, the T of DDPM, and no noise at time 0. Numbers and
+    NumPy arrays are computed in float64, tensors on the backend.
     """
 
     family: Callable[[Array, "Schedule", Any], Rates]
@@ -57,39 +40,23 @@ class Schedule:
         """log(signal_rate^2 / noise_rate^2), falling in time; +inf without noise."""
         xp = array_module(times)
         signal_rates, noise_rates = self(times)
-        if xp is not np:
-            return 2 * (xp.log(signal_rates) - xp.log(noise_rates))
         with np.errstate(divide="ignore"):
-            return 2 * (np.log(signal_rates) - np.log(noise_rates))
+            return 2 * (xp.log(signal_rates) - xp.log(noise_rates))
 
     @cached_property
     def first_time(self) -> float:
-        """The first time with noise, where training starts: 0, or 1/T if 0 has none."""
+        """The first time with noise: 0, or 1/T where time 0 has none."""
         return 1 / self.discrete_steps if self(0.0)[1] == 0 else 0.0
 
 
-def make(settings: Settings, name: str | None = None) -> Schedule:
-    """The schedule that `settings` describe, or, with their numbers, that of `name`.
-
-    Raises `DdimError` for an unknown name, for signal rates that are not
-    0 < min < max < 1 (a signal rate of 0 divides by zero) and for fewer than 2 steps.
-    """
-    name = settings.schedule if name is None else name
-    low, high = settings.min_signal_rate, settings.max_signal_rate
-    if name not in SCHEDULES:
-        raise DdimError(
-            f"schedule: expected one of {', '.join(SCHEDULES)}; received {name!r}"
-        )
-    if not 0 < low < high < 1:
-        raise DdimError(
-            "expected 0 < min_signal_rate < max_signal_rate < 1; "
-            f"received {low} and {high}"
-        )
-    if settings.discrete_steps < 2:
-        raise DdimError(
-            f"discrete_steps: expected 2 or more; received {settings.discrete_steps}"
-        )
-    return Schedule(SCHEDULES[name], low, high, settings.discrete_steps)
+def make(diffusion: Any, name: str | None = None) -> Schedule:
+    """The schedule of the settings' section `diffusion`, or `name` with its numbers."""
+    return Schedule(
+        SCHEDULES[name or diffusion.schedule],
+        diffusion.min_signal_rate,
+        diffusion.max_signal_rate,
+        diffusion.discrete_steps,
+    )
 
 
 def array_module(array: Array) -> Any:
@@ -147,14 +114,12 @@ def signal_step_linear(times: Array, schedule: Schedule, xp: Any) -> Rates:
 
 def linear_beta(times: Array, schedule: Schedule, xp: Any) -> Rates:
     """DDPM (arXiv 2006.11239, 4): beta_1 .. beta_T linear from 1e-4 to 0.02."""
-    table = _log_signal_powers(linear_betas, schedule.discrete_steps)
-    return _from_logs(_interpolate(times, table, xp), xp)
+    return _by_table(linear_betas, times, schedule, xp)
 
 
 def cosine_beta(times: Array, schedule: Schedule, xp: Any) -> Rates:
     """Improved DDPM (arXiv 2102.09672, eq. 17), betas clipped."""
-    table = _log_signal_powers(cosine_betas, schedule.discrete_steps)
-    return _from_logs(_interpolate(times, table, xp), xp)
+    return _by_table(cosine_betas, times, schedule, xp)
 
 
 SCHEDULES: dict[str, Callable[[Array, Schedule, Any], Rates]] = {
@@ -168,16 +133,16 @@ SCHEDULES: dict[str, Callable[[Array, Schedule, Any], Rates]] = {
     "linear_beta": linear_beta,
     "cosine_beta": cosine_beta,
 }
-"""Families of schedules by name; the last two are the discrete ones."""
+"""Families by name: (times, schedule, array module of times) -> rates."""
 
 
 def linear_betas(steps: int) -> np.ndarray:
-    """beta_1 .. beta_T (T,), float64, from 1e-4 to 0.02 whatever T is."""
+    """beta_1 .. beta_T (T,), from 1e-4 to 0.02 whatever T is."""
     return np.linspace(1e-4, 0.02, steps)
 
 
 def cosine_betas(steps: int, offset: float = 0.008) -> np.ndarray:
-    """beta_1 .. beta_T (T,), float64, with alpha-bar = cos^2((t + s)/(1 + s) pi/2)."""
+    """beta_1 .. beta_T (T,) such that alpha-bar = cos^2((t + s) / (1 + s) pi / 2)."""
     times = np.arange(steps + 1) / steps
     signal_powers = np.cos((times + offset) / (1 + offset) * np.pi / 2) ** 2
     return np.clip(1 - signal_powers[1:] / signal_powers[:-1], 1e-4, 0.9999)
@@ -185,21 +150,25 @@ def cosine_betas(steps: int, offset: float = 0.008) -> np.ndarray:
 
 @cache
 def _log_signal_powers(betas: Callable[[int], np.ndarray], steps: int) -> np.ndarray:
-    """log alpha-bar at t = 0, 1/T, .., 1: (T + 1,), float64."""
+    """log alpha-bar at times 0, 1/T, .., 1: (T + 1,)."""
     return np.concatenate([[0.0], np.cumsum(np.log1p(-betas(steps)))])
 
 
-def _interpolate(times: Array, table: np.ndarray, xp: Any) -> Array:
-    """`table`, evenly spaced over [0, 1], at `times`, with straight lines between."""
-    intervals = len(table) - 1
-    positions = times * intervals
+def _by_table(
+    betas: Callable[[int], np.ndarray], times: Array, schedule: Schedule, xp: Any
+) -> Rates:
+    """The log signal power is linear between the steps of the discrete process."""
+    steps = schedule.discrete_steps
+    table = _log_signal_powers(betas, steps)
+    positions = times * steps
     if xp is np:
-        return np.interp(positions, np.arange(intervals + 1), table)
-    left = xp.clip(xp.floor(positions), 0, intervals - 1)
+        return _from_logs(np.interp(positions, np.arange(steps + 1), table), np)
+    left = xp.clip(xp.floor(positions), 0, steps - 1)
     index = xp.cast(left, "int32")
     values = xp.convert_to_tensor(table, dtype="float32")
     slopes = xp.convert_to_tensor(np.diff(table), dtype="float32")
-    return xp.take(values, index) + (positions - left) * xp.take(slopes, index)
+    between = xp.take(values, index) + (positions - left) * xp.take(slopes, index)
+    return _from_logs(between, xp)
 
 
 def _signal_powers(schedule: Schedule) -> tuple[float, float]:

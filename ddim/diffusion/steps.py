@@ -1,7 +1,7 @@
-"""The noise levels that a sampler visits, and the ways from one to the next.
+"""The noise levels that a sampler visits, and the steps between them.
 
-In x / signal_rate as a function of sigma = noise_rate / signal_rate the deterministic
-process is the ODE d(x / signal_rate) / d sigma = noise (arXiv 2010.02502, eq. 14).
+With sigma = noise_rate / signal_rate, deterministic sampling solves the ODE
+d(noisy_images / signal_rate) / d sigma = noises (DDIM, arXiv 2010.02502, eq. 14).
 """
 
 import math
@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from ddim.errors import DdimError
 
 Array = Any
 
@@ -28,9 +26,7 @@ class Level(NamedTuple):
 
 
 def levels_at(times: Sequence[float], schedule: Callable) -> list[Level]:
-    """The levels of a grid of times. Raises `DdimError` for fewer than two."""
-    if len(times) < 2:
-        raise DdimError(f"times: expected 2 or more; received {len(times)}")
+    """The levels of a grid of times."""
     signal_rates, noise_rates = schedule(np.asarray(times, np.float64))
     pairs = zip(signal_rates.tolist(), noise_rates.tolist(), strict=True)
     return [Level(*pair) for pair in pairs]
@@ -43,21 +39,22 @@ def level_of(sigma: float) -> Level:
 
 
 def advance(noisy_images: Array, noises: Array, level: Level, after: Level) -> Array:
-    """From `level` to `after` with these noises all the way: DDIM's step, eq. 13."""
+    """Euler's step of the ODE from `level` to `after`: DDIM's, eq. 13."""
     ratio = after.signal_rate / level.signal_rate
     change = after.signal_rate * (after.sigma - level.sigma)
     return ratio * noisy_images + change * noises
 
 
 def denoised(noisy_images: Array, noises: Array, level: Level) -> Array:
-    """The images that are left when `level` loses these noises."""
+    """The images without these noises: DDIM's eq. 9."""
     return noisy_images / level.signal_rate - level.sigma * noises
 
 
 def posterior(level: Level, after: Level) -> tuple[float, float, float]:
     """DDPM's q(x_after | x_level, image) (arXiv 2006.11239, eq. 7).
 
-    Returns the mean's weight of the image, its weight of x_level, and the variance.
+    Its mean is a weighted sum. Returns (weight of the image, weight of x_level,
+    variance).
     """
     alpha = (level.signal_rate / after.signal_rate) ** 2
     power, after_power = level.noise_rate**2, after.noise_rate**2
@@ -73,9 +70,10 @@ def extrapolate(
 ) -> tuple[Array, Array]:
     """Mean over [start, end] and value at `end` of the polynomial through `past`.
 
-    `past` are (place, value). Places are counted from `start` in units of the interval,
-    over which the powers 0, 1, 2, .. have means 1, 1/2, 1/3, .. and end in 1.
+    `past` are pairs of (place, value).
     """
+    # In units of the interval, x^k has mean 1 / (k + 1) and ends in 1. The weights of
+    # the values are those that get this right for every power.
     places = [(place - start) / (end - start) for place, _ in past]
     powers = np.vander(places, increasing=True).T
     means = 1 / np.arange(1.0, len(past) + 1)

@@ -9,25 +9,21 @@ from collections.abc import Callable
 import numpy as np
 
 from ddim.diffusion.schedules import Schedule
-from ddim.errors import DdimError
 
 
 def uniform(steps: int, schedule: Schedule, rho: float = 7.0) -> np.ndarray:
-    """Equal steps in time, whatever the schedule; `rho` plays no part."""
-    _check_steps(steps)
+    """Equal steps in time, whatever the schedule and `rho`."""
     return np.arange(steps, -1, -1) / steps
 
 
 def karras(steps: int, schedule: Schedule, rho: float = 7.0) -> np.ndarray:
-    """Equal steps in (noise_rate / signal_rate)^(1 / rho) (arXiv 2206.00364, eq. 5).
+    """Equal steps in sigma^(1 / rho) (arXiv 2206.00364, eq. 5).
 
-    As there, the last step of a schedule without noise at time 0 goes to 0 from its
-    least noise, at 1/T.
+    sigma = noise_rate / signal_rate. As there, the last step of a schedule without
+    noise at time 0 goes to 0 from its least noise, at 1/T.
     """
-    _check_steps(steps)
-    if not rho > 0:
-        raise DdimError(f"karras_rho: expected a number above 0; received {rho}")
     ends_in_noise = schedule.first_time == 0
+    # log SNR = -2 log sigma
     ends = np.exp(-schedule.log_snr(np.array([1.0, schedule.first_time])) / 2)
     first, last = (ends ** (1 / rho)).tolist()
     roots = np.linspace(first, last, steps + 1 if ends_in_noise else steps)
@@ -43,7 +39,7 @@ GRIDS: dict[str, Callable[[int, Schedule, float], np.ndarray]] = {
 
 
 def _times_of(log_snr: np.ndarray, schedule: Schedule) -> np.ndarray:
-    """The times at which `schedule` has these log signal-to-noise ratios: bisection."""
+    """The times at which `schedule` has these log SNRs, by bisection."""
     low = np.full(log_snr.shape, schedule.first_time)
     high = np.ones(log_snr.shape)
     for _ in range(55):
@@ -52,8 +48,3 @@ def _times_of(log_snr: np.ndarray, schedule: Schedule) -> np.ndarray:
         low = np.where(too_early, middle, low)
         high = np.where(too_early, high, middle)
     return (low + high) / 2
-
-
-def _check_steps(steps: int) -> None:
-    if steps < 1:
-        raise DdimError(f"diffusion_steps: expected 1 or more; received {steps}")

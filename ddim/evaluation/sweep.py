@@ -20,7 +20,7 @@ from ddim.networks import checkpoint
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import compile_generator
 from ddim.sampling.method import Method
-from ddim.settings.params import EvaluateParams, KidParams, SamplingParams
+from ddim.settings.sections import EvaluateParams, KidParams, SamplingParams
 
 HEADLINE_STEPS = (5, 20)
 """Step counts whose figures are set apart in the summary, where they were measured."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ddim import runtime
 from ddim.errors import DdimError
-from ddim.files import NO_WEIGHTS, sha256
+from ddim.files import DAMAGED, sha256
 from ddim.paths import resolve
 from ddim.settings.sections import KidParams
 
@@ -104,7 +104,7 @@ def _inception(weights: str, image_size: int) -> keras.Model:
 def _from_file(weights: str, shape: tuple[int, int, int]) -> keras.Model:
     try:
         return _inception_v3(str(resolve(weights)), shape)
-    except NO_WEIGHTS as error:
+    except DAMAGED as error:
         raise DdimError(
             "kid.weights: expected weights of keras.applications.InceptionV3 without "
             f"top; received {weights!r}, which does not load: {_first_line(error)}"

@@ -10,7 +10,7 @@ from ddim.data import crops
 from ddim.errors import DdimError
 from ddim.files import atomic, read_json, read_npy, write_json
 from ddim.metrics import inception
-from ddim.settings.params import KidParams
+from ddim.settings.sections import KidParams
 
 FEATURES = "features.npy"
 CONDITIONS = "features.json"

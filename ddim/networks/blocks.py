@@ -13,11 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddim.networks.convolutions import PortableGlorotUniform, conv, conv_of_parts, dense
-from ddim.networks.fast_layers import BatchNormalization
-
-Tensor = Any
-"""A symbolic, TensorFlow or JAX array; the backends share no type."""
+from ddim.networks.convolutions import PortableGlorotUniform, conv, dense
+from ddim.networks.fast_layers import BatchNormalization, Maps, Tensor
 
 VARIANCE_MARGIN = 1e-6
 """Noise variances are kept this far from 0 and 1 where their logarithm is taken."""
@@ -36,9 +33,6 @@ statistics have Keras's defaults, as the reference: momentum 0.99, epsilon 1e-3.
 statistics are over 8 groups of channels and all pixels of an image, layer statistics
 over all channels of one pixel.
 """
-
-CHANNELWISE = ("batch", "none")
-"""Normalizations that treat every channel by itself."""
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "swish": keras.activations.silu,
@@ -170,8 +164,20 @@ class ScaledAdd(keras.layers.Layer):
         return {**super().get_config(), "scale": self.scale}
 
 
+def beside(x: Tensor, constants: Tensor, *, name: str, normalization: str) -> Maps:
+    """Maps (B, H, W, C) with constants (B, 1, 1, E) as channels of their own.
+
+    For the first block: the pair, where a normalization treats every channel by itself,
+    else the concatenation (B, H, W, C + E). The network and its weights are the same.
+    """
+    if normalization in ("batch", "none"):
+        return [x, constants]
+    map_of_constants = keras.layers.UpSampling2D(x.shape[1:3], name=f"{name}_map")
+    return keras.layers.Concatenate(name=name)([x, map_of_constants(constants)])
+
+
 def residual_block(
-    x: Tensor,
+    x: Maps,
     width: int,
     *,
     name: str,
@@ -180,24 +186,18 @@ def residual_block(
     residual: bool = True,
     residual_scale: float = 1.0,
     embedding: Tensor | None = None,
-    constants: Tensor | None = None,
 ) -> Tensor:
     """Normalization and two 3x3 convolutions, added to their input.
 
-    (B, H, W, C) to (B, H, W, `width`). `constants` (B, 1, 1, E) stand for E channels
-    more of `x` that are the same at every pixel; they go with a normalization in
-    `CHANNELWISE`. An `embedding` (B, 1, 1, E) is projected to the
+    (B, H, W, C) to (B, H, W, `width`). An `embedding` (B, 1, 1, E) is projected to the
     width and added between the first convolution and its activation (DDPM, arXiv
     2006.11239, appendix B).
     """
     shortcut = x
-    if residual and (constants is not None or x.shape[-1] != width):
-        shortcut = conv_of_parts(x, constants, width, 1, name=f"{name}_shortcut")
-    normalize = NORMALIZATIONS[normalization]
-    x = normalize(name=f"{name}_normalization")(x)
-    if constants is not None:
-        constants = normalize(name=f"{name}_normalization_constants")(constants)
-    x = conv_of_parts(x, constants, width, 3, name=f"{name}_conv_1")
+    if residual and (isinstance(x, list) or x.shape[-1] != width):
+        shortcut = conv(x, width, 1, name=f"{name}_shortcut")
+    x = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
+    x = conv(x, width, 3, name=f"{name}_conv_1")
     if embedding is not None:
         embedding = dense(embedding, width, name=f"{name}_embedding")
         x = keras.layers.Add(name=f"{name}_embed")([x, embedding])

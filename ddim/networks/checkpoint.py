@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 
 from ddim.errors import DdimError, one_line
-from ddim.files import NO_WEIGHTS, atomic, copy, fill, read_json, sha256, write_json
+from ddim.files import DAMAGED, atomic, copy, fill, read_json, sha256, write_json
 from ddim.networks.description import Description, from_json
 from ddim.paths import DESCRIPTION, WEIGHTS
 
@@ -64,7 +64,7 @@ def load_weights(network: keras.Model, path: str | Path) -> None:
     """Load weights. Raises `DdimError` if they are damaged or of another network."""
     try:
         network.load_weights(path)
-    except NO_WEIGHTS as error:
+    except DAMAGED as error:
         reason = one_line(str(error).strip().split("\n")[0])[:300]
         raise _foreign(path, reason) from None
 

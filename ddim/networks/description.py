@@ -1,23 +1,31 @@
 """What a trained network is: the content of `model.json`."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import keras
-from pydantic import ConfigDict, model_validator
+from pydantic import ConfigDict
 
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
 from ddim.networks import unet
-from ddim.settings.fields import Channels, Section, Width
+from ddim.settings.fields import Channels, Mistake, Section, Width
 from ddim.settings.messages import short
 from ddim.settings.params import SettingsError, validate_section
 from ddim.settings.sections import DiffusionParams, NetworkParams
 
-FORMAT = 1
-"""Of `model.json`; a change that older code cannot read makes it 2."""
+FORMAT = 2
+"""Of `model.json`; raised by every change that older code cannot read."""
+
+
+def _channels_agree(description: "Description") -> Iterator[Mistake]:
+    received = len(description.normalizer.mean)
+    channels = description.image_shape[2]
+    if received != channels:
+        expected = f"{channels} means and variances, one per channel"
+        yield "normalizer", expected, received
 
 
 class Description(Section):
@@ -32,15 +40,7 @@ class Description(Section):
     class_names: tuple[str, ...]
     data_digest: str
 
-    @model_validator(mode="after")
-    def _channels_agree(self) -> Self:
-        received, channels = len(self.normalizer.mean), self.image_shape[2]
-        if received != channels:
-            raise ValueError(
-                f"normalizer: expected {channels} means and variances, one per "
-                f"channel; received {received}"
-            )
-        return self
+    checks = (_channels_agree,)
 
     @property
     def num_classes(self) -> int | None:

@@ -1,16 +1,26 @@
 """Keras layers that compute the same in less time.
 
+`BatchNormalization` and `Conv2D` also take a list [maps (B, H, W, C), constants
+(B, 1, 1, E)]. It stands for the maps with E further channels, each the same at every
+pixel, and costs little more than the maps alone. Weights and results are those for the
+concatenation (B, H, W, C + E).
+
 Class names are Keras's own, since a weights file calls layers after their classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 from keras import ops
 
 Tensor = Any
-"""A TensorFlow or JAX array."""
+"""A symbolic, TensorFlow or JAX array; the backends share no type."""
+
+Maps = Tensor | list[Tensor]
+"""Maps (B, H, W, C), or [maps, constants (B, 1, 1, E)] in place of B, H, W, C + E."""
+
+Shape = tuple[Any, ...]
 
 
 @keras.saving.register_keras_serializable("ddim")
@@ -24,45 +34,101 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "center": False, "scale": False})
 
-    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        fused = fused_batch_normalization()
-        if fused is None:
-            return super().call(inputs, training=training)
-        if not (training and self.trainable):
-            moments = self.moving_mean.value, self.moving_variance.value
-            return fused(inputs, self.epsilon, moments)[0]
-        outputs, mean, variance = fused(inputs, self.epsilon)
-        for average, value in (
-            (self.moving_mean, mean),
-            (self.moving_variance, variance),
-        ):
-            average.assign(average * self.momentum + value * (1 - self.momentum))
-        return outputs
+    def build(self, input_shape: Shape | list[Shape]) -> None:
+        super().build(concatenated(input_shape))
+        self.input_spec = None
+
+    def compute_output_shape(self, input_shape: Shape | list[Shape]) -> Any:
+        return input_shape
+
+    def call(self, inputs: Maps, training: bool | None = None) -> Maps:
+        parts = inputs if isinstance(inputs, list) else [inputs]
+        normalize = BATCH_NORMALIZATIONS.get(keras.backend.backend(), _by_moments)
+        if training and self.trainable:
+            # A constant map has the same moments over all pixels as over the batch.
+            results = [normalize(part, self.epsilon) for part in parts]
+            outputs, *moments = ([*values] for values in zip(*results, strict=True))
+            averages = self.moving_mean, self.moving_variance
+            for average, values in zip(averages, moments, strict=True):
+                value = ops.concatenate(values)
+                average.assign(average * self.momentum + value * (1 - self.momentum))
+        else:
+            outputs = [
+                normalize(part, self.epsilon, moments)[0]
+                for part, moments in zip(parts, self._moving(parts), strict=True)
+            ]
+        return outputs if isinstance(inputs, list) else outputs[0]
+
+    def _moving(self, parts: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The moving mean and variance of each part's channels."""
+        start = 0
+        for part in parts:
+            end = start + part.shape[-1]
+            yield self.moving_mean[start:end], self.moving_variance[start:end]
+            start = end
 
 
 @keras.saving.register_keras_serializable("ddim")
 class Conv2D(keras.layers.Conv2D):
-    """With a gradient of its own for the bias.
+    """Of 1x1 or, zero-padded, 3x3 pixels; with a gradient of its own for the bias.
 
     TensorFlow joins the bias's gradient to the kernel's, which on a CPU can take longer
     than one after the other, most with few channels.
     """
 
-    def call(self, inputs: Tensor) -> Tensor:
-        add = bias_addition()
-        if add is None or not self.use_bias:
-            return super().call(inputs)
-        outputs = self.convolution_op(inputs, self.kernel)
-        return self.activation(add(outputs, ops.convert_to_tensor(self.bias)))
+    def __init__(self, *sizes: int, **settings: Any) -> None:
+        super().__init__(*sizes, **settings)
+        self.input_spec = None
+
+    def build(self, input_shape: Shape | list[Shape]) -> None:
+        super().build(concatenated(input_shape))
+        self.input_spec = None
+
+    def compute_output_shape(self, input_shape: Shape | list[Shape]) -> Shape:
+        return super().compute_output_shape(concatenated(input_shape))
+
+    def call(self, inputs: Maps) -> Tensor:
+        add = BIAS_ADDITIONS.get(keras.backend.backend(), ops.add)
+        kernel, bias = (ops.convert_to_tensor(x) for x in (self.kernel, self.bias))
+        if not isinstance(inputs, list):
+            return self.activation(add(self.convolution_op(inputs, kernel), bias))
+        # By linearity the sum of two convolutions: of the maps, of the constants.
+        maps, constants = inputs
+        channels = maps.shape[-1]
+        x = self.convolution_op(maps, kernel[:, :, :channels])
+        # Of a zero-padded constant map only the border differs from the middle, so
+        # 3x3 pixels (corners, edges, interior) hold all values of its convolution.
+        pixels = ops.tile(constants, (1, *self.kernel_size, 1))
+        y = add(self.convolution_op(pixels, kernel[:, :, channels:]), bias)
+        if self.kernel_size == (3, 3):
+            y = _repeat_middle(y, *maps.shape[1:3])
+        return self.activation(x + y)
 
 
-def fused_batch_normalization() -> Callable[..., tuple[Tensor, Tensor, Tensor]] | None:
-    """The backend's own kernel for batch normalization, None where XLA makes it.
+def concatenated(shape: Shape | list[Shape]) -> Shape:
+    """The shape of the maps that inputs of this shape stand for."""
+    if not isinstance(shape, list):
+        return shape
+    maps, constants = shape
+    return (*maps[:-1], maps[-1] + constants[-1])
 
-    Takes images (n, h, w, c), epsilon and, for inference, a mean and variance (c,) to
-    apply. Returns normalized images and the mean and (biased) variance applied.
-    """
-    return BATCH_NORMALIZATIONS.get(keras.backend.backend())
+
+def _repeat_middle(x: Tensor, height: int, width: int) -> Tensor:
+    """Maps (B, 3, 3, C) to (B, height, width, C): more middle rows and columns."""
+    for axis, size in ((2, width), (1, height)):
+        first, middle, last = ops.split(x, 3, axis)
+        x = ops.concatenate([first, ops.repeat(middle, size - 2, axis), last], axis)
+    return x
+
+
+def _by_moments(
+    images: Tensor, epsilon: float, moments: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As Keras does it, which XLA makes a kernel of."""
+    x = ops.cast(images, "float32")
+    mean, variance = moments or ops.moments(x, (0, 1, 2))
+    x = ops.batch_normalization(x, mean, variance, axis=-1, epsilon=epsilon)
+    return ops.cast(x, images.dtype), mean, variance
 
 
 def _tensorflow_batch_normalization(
@@ -91,11 +157,11 @@ def _tensorflow_batch_normalization(
 BATCH_NORMALIZATIONS: dict[str, Callable[..., tuple[Tensor, Tensor, Tensor]]] = {
     "tensorflow": _tensorflow_batch_normalization
 }
+"""A backend's own kernel, where it has one.
 
-
-def bias_addition() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Adds a bias (c,) to maps (n, h, w, c); None where XLA makes what is best."""
-    return BIAS_ADDITIONS.get(keras.backend.backend())
+Takes images (n, h, w, c), epsilon and, for inference, a mean and variance (c,) to
+apply. Returns normalized images and the mean and (biased) variance applied.
+"""
 
 
 def _tensorflow_bias_addition(maps: Tensor, bias: Tensor) -> Tensor:
@@ -116,3 +182,4 @@ def _tensorflow_bias_addition(maps: Tensor, bias: Tensor) -> Tensor:
 BIAS_ADDITIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "tensorflow": _tensorflow_bias_addition
 }
+"""Adds a bias (c,) to maps (n, h, w, c), where XLA does not make what is best."""

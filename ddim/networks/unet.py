@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import keras
 
 from ddim.errors import DdimError
 from ddim.networks import blocks, convolutions
-from ddim.networks.blocks import Tensor
-from ddim.settings.params import NetworkParams
+from ddim.networks.fast_layers import Maps, Tensor
+from ddim.settings.sections import NetworkParams
 
 
 def build(
@@ -45,36 +46,31 @@ def build(
     x = convolutions.conv(
         noisy_images, network_params.widths[0], 1, name="image_embedding"
     )
-    constants = None
     if network_params.embedding == "input":
-        if network_params.normalization in blocks.CHANNELWISE:
-            constants = noise_embedding
-        else:
-            x = _concatenate_to_pixels(x, noise_embedding)
-    block = partial(_block, network_params, embedding)
-    x = _down_and_up(x, block, network_params, constants)
+        x = blocks.beside(
+            x,
+            noise_embedding,
+            name="embedded",
+            normalization=network_params.normalization,
+        )
+    x = _down_and_up(x, partial(_block, network_params, embedding), network_params)
     return keras.Model(inputs, _prediction(x, channels=image_shape[-1]), name="unet")
 
 
-Block = Callable[..., Tensor]
-"""(x, level, name, constants=None) -> x, with that level's width and attention."""
+Block = Callable[[Maps, int, str], Tensor]
+"""(x, level, name) -> x, with that level's width and attention."""
 
 
-def _down_and_up(
-    x: Tensor, block: Block, params: NetworkParams, constants: Tensor | None
-) -> Tensor:
-    """`constants` go into the first block, beside x."""
+def _down_and_up(x: Any, block: Block, params: NetworkParams) -> Tensor:
     bottom = len(params.widths) - 1
     skips = []
     for level in range(bottom):
         for index in range(params.depth):
-            x = block(x, level, f"down_{level}_block_{index}", constants)
-            constants = None
+            x = block(x, level, f"down_{level}_block_{index}")
             skips.append(x)
         x = keras.layers.AveragePooling2D(2, name=f"down_{level}_pooling")(x)
     for index in range(params.depth):
-        x = block(x, bottom, f"bottom_block_{index}", constants)
-        constants = None
+        x = block(x, bottom, f"bottom_block_{index}")
     for level in reversed(range(bottom)):
         upsampling = blocks.UPSAMPLINGS[params.upsampling]
         x = upsampling(x.shape[-1], f"up_{level}_upsampling")(x)
@@ -87,12 +83,7 @@ def _down_and_up(
 
 
 def _block(
-    params: NetworkParams,
-    embedding: Tensor | None,
-    x: Tensor,
-    level: int,
-    name: str,
-    constants: Tensor | None = None,
+    params: NetworkParams, embedding: Tensor | None, x: Maps, level: int, name: str
 ) -> Tensor:
     x = blocks.residual_block(
         x,
@@ -103,7 +94,6 @@ def _block(
         residual=params.residuals,
         residual_scale=params.residual_scale,
         embedding=embedding,
-        constants=constants,
     )
     if level not in params.attention_levels:
         return x
@@ -135,13 +125,6 @@ def _noise_embedding(noise_variances: Tensor, params: NetworkParams) -> Tensor:
         params.noise_input,
         name="noise_embedding",
     )(noise_variances)
-
-
-def _concatenate_to_pixels(x: Tensor, embedding: Tensor) -> Tensor:
-    upsample = keras.layers.UpSampling2D(
-        x.shape[1:3], interpolation="nearest", name="noise_embedding_map"
-    )
-    return keras.layers.Concatenate(name="embedded")([x, upsample(embedding)])
 
 
 def _deep_embedding(embedding: Tensor, activation: str) -> Tensor:

@@ -1,168 +1,131 @@
 """Animated pictures of a trained model, each a list of frames."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from keras import ops
-from tqdm import tqdm
 
-from ddim.networks.checkpoint import Trained
 from ddim.pictures import layout
+from ddim.pictures.painter import Painter
 from ddim.pictures.slerp import slerp
-from ddim.sampling.generator import Generator, noise, trained_generator
-from ddim.sampling.grid import Picture, image_grid, row_labels
-from ddim.sampling.method import Method
-from ddim.settings.params import RenderParams, SamplingParams
+from ddim.sampling.generator import noise
+from ddim.sampling.grid import Picture, image_grid
 
 PROCESS_COLUMNS = 6
 """Images that the animation of a sampling process follows; noise compresses badly."""
 
 PROCESS_FRAMES = 40
-"""Of a sampling process, at most: longer ones show every so many steps."""
+"""Frames of a sampling process, at most."""
 
 INTERPOLATION_GRID = (3, 6)
 KEY_NOISES = 3
-"""Between which the interpolation goes, and back to the first."""
+"""The interpolation goes from one to the next of these, and back to the first."""
 
 TRAINING_FRAMES = 60
-"""Of the training, at most."""
-
-FRAME_SECONDS = {
-    "steps": 0.5,
-    "deterministic": 0.1,
-    "stochastic": 0.1,
-    "interpolation": 0.1,
-    "training": 0.5,
-}
-"""By animation: half a second for one to be studied frame by frame."""
+"""Frames of the training, at most."""
 
 
-def over_steps(series: dict[int, np.ndarray], settings: RenderParams) -> list[Picture]:
-    """A frame per number of steps, from images (rows * columns, h, w, c) for each."""
-    return [
-        layout.with_caption(
-            image_grid(images, settings.rows, settings.columns, settings.scale),
-            f"{steps} step" + "s" * (steps != 1),
-        )
-        for steps, images in series.items()
-    ]
-
-
-def process(
-    trained: Trained,
-    sampling: SamplingParams,
-    method: Method,
-    steps: int,
-    settings: RenderParams,
-) -> list[Picture]:
-    """A frame per step: noisy images above, the images predicted from them below."""
-    generator = trained_generator(trained, PROCESS_COLUMNS, sampling.schedule)
-    classes = trained.description.class_numbers(settings.classes)
-    labels = row_labels(PROCESS_COLUMNS, 1, generator.num_classes, classes)
+def over_steps(painter: Painter) -> list[Picture]:
+    """A frame per number of steps, drawn from the same noise."""
+    settings = painter.settings
     frames = []
-    every = -(-steps // PROCESS_FRAMES)
-
-    def keep(step: int, noisy_images: Any, pred_images: Any, _: Any) -> None:
-        if (steps - 1 - step) % every:
-            return
-        rows = [
-            generator.normalizer.denormalize(ops.convert_to_numpy(images))
-            for images in (noisy_images, pred_images)
-        ]
-        picture = image_grid(np.concatenate(rows), 2, PROCESS_COLUMNS, settings.scale)
-        caption = f"step {step + 1} of {steps}: noisy above, predicted below"
-        frames.append(layout.with_caption(picture, caption))
-
-    generator.images(
-        PROCESS_COLUMNS,
-        steps,
-        settings.seed,
-        method=method,
-        labels=labels,
-        callback=keep,
-    )
+    for steps in settings.step_counts:
+        caption = f"{steps} step" + "s" * (steps != 1)
+        images = painter.images(settings.rows, settings.columns, steps, caption)
+        grid = image_grid(images, settings.rows, settings.columns, settings.scale)
+        frames.append(layout.with_names(grid, columns=[caption]))
     return frames
 
 
-def deterministic(
-    trained: Trained, sampling: SamplingParams, settings: RenderParams
-) -> list[Picture]:
+def deterministic(painter: Painter) -> list[Picture]:
     """DDIM without fresh noise."""
-    method = Method.of(replace_options(sampling, eta=0.0), "ddim")
-    return process(trained, sampling, method, settings.deterministic_steps, settings)
+    return process(painter, painter.settings.deterministic_steps, eta=0.0)
 
 
-def stochastic(
-    trained: Trained, sampling: SamplingParams, settings: RenderParams
-) -> list[Picture]:
+def stochastic(painter: Painter) -> list[Picture]:
     """DDIM with eta 1, which is DDPM's ancestral sampling."""
-    method = Method.of(replace_options(sampling, eta=1.0), "ddim")
-    return process(trained, sampling, method, settings.stochastic_steps, settings)
+    return process(painter, painter.settings.stochastic_steps, eta=1.0)
 
 
-def replace_options(sampling: SamplingParams, eta: float) -> SamplingParams:
-    """The sampling settings with this eta for DDIM."""
-    options = {**sampling.options, "ddim": {**sampling.options.get("ddim", {})}}
-    options["ddim"]["eta"] = eta
-    return sampling.model_copy(update={"options": options})
+def process(painter: Painter, steps: int, eta: float) -> list[Picture]:
+    """A frame per step: noisy images above, the images predicted from them below.
 
-
-def interpolation(
-    generator: Generator,
-    method: Method,
-    settings: RenderParams,
-    classes: Sequence[int] = (),
-) -> list[Picture]:
-    """From noise to noise and back to the first, a frame at a time.
-
-    A row per class, of these or of all.
+    Long processes show evenly spread steps, among them the first and the last.
     """
+    painter = painter.with_batches_of(PROCESS_COLUMNS)
+    options = painter.method.options if painter.method.sampler == "ddim" else {}
+    method = painter.method.replace(sampler="ddim", options={**options, "eta": eta})
+    shown = evenly(steps, PROCESS_FRAMES)
+    frames = []
+
+    def keep(step: int, noisy_images: Any, pred_images: Any, _: Any) -> None:
+        if step not in shown:
+            return
+        both = ops.convert_to_numpy(ops.concatenate([noisy_images, pred_images]))
+        images = painter.generator.normalizer.denormalize(both)
+        grid = image_grid(images, 2, PROCESS_COLUMNS, painter.settings.scale)
+        caption = f"step {step + 1} of {steps}: noisy above, predicted below"
+        frames.append(layout.with_names(grid, columns=[caption]))
+
+    title = f"DDIM, eta {eta:g}"
+    painter.images(PROCESS_COLUMNS, 1, steps, title, method=method, callback=keep)
+    return frames
+
+
+def interpolation(painter: Painter) -> list[Picture]:
+    """From noise to noise and back to the first, a frame at a time."""
+    settings = painter.settings
     rows, columns = INTERPOLATION_GRID
-    labels = row_labels(rows, columns, generator.num_classes, classes)
-    keys = [
-        noise(
-            settings.seed,
-            range(key * rows * columns, (key + 1) * rows * columns),
-            generator.shape,
-        )
-        for key in range(KEY_NOISES)
-    ]
-    places = np.arange(settings.interpolation_frames) * KEY_NOISES
+    count, frames = rows * columns, settings.interpolation_frames
+    shape = painter.generator.shape
+    keys = noise(settings.seed, range(KEY_NOISES * count), shape)
+    keys = keys.reshape(KEY_NOISES, count, *shape)
     noises = [
         slerp(keys[int(place)], keys[(int(place) + 1) % KEY_NOISES], place % 1)
-        for place in places / settings.interpolation_frames
+        for place in np.arange(frames) * KEY_NOISES / frames
     ]
-    images = generator.batches(
-        len(noises) * rows * columns,
+    labels = painter.labels(rows, columns)
+    images = painter.images(
+        frames * rows,
+        columns,
         settings.diffusion_steps,
-        settings.seed,
-        method=method,
-        labels=None if labels is None else np.tile(labels, len(noises)),
+        "interpolation",
+        labels=None if labels is None else np.tile(labels, frames),
         initial_noise=np.concatenate(noises),
     )
-    total = -(-len(noises) * rows * columns // generator.batch_size)
-    cells = np.concatenate(list(tqdm(images, "interpolation", total, unit="batch")))
     return [
         image_grid(frame, rows, columns, settings.scale)
-        for frame in np.split(cells, len(noises))
+        for frame in np.split(images, frames)
     ]
 
 
 def training(folder: Path, scale: int) -> list[Picture]:
     """The sample grids of the epochs, `epoch_0001.png` and so on, in their order."""
     files = sorted(folder.glob("epoch_*.png"))
-    return [
-        layout.with_caption(
-            layout.read_png(file).repeat(scale, axis=0).repeat(scale, axis=1),
-            f"epoch {int(file.stem.removeprefix('epoch_'))}",
-        )
-        for file in thinned(files, TRAINING_FRAMES)
-    ]
+    frames = []
+    for file in (files[k] for k in evenly(len(files), TRAINING_FRAMES)):
+        grid = image_grid(layout.read_png(file)[None] / 255, 1, 1, scale)
+        epoch = int(file.stem.removeprefix("epoch_"))
+        frames.append(layout.with_names(grid, columns=[f"epoch {epoch}"]))
+    return frames
 
 
-def thinned(items: Sequence[Path], most: int) -> list[Path]:
-    """At most so many of the items, evenly spread, the first and the last kept."""
-    places = np.linspace(0, len(items) - 1, min(len(items), most))
-    return [items[int(place)] for place in np.round(places)]
+def evenly(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below `count`, the first and the last of them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int).tolist()
+
+
+ANIMATIONS: dict[str, Callable[[Painter], list[Picture]]] = {
+    "steps": over_steps,
+    "deterministic": deterministic,
+    "stochastic": stochastic,
+    "interpolation": interpolation,
+}
+"""Those that a model alone can draw."""
+
+
+def seconds_per_frame(name: str) -> float:
+    """Half a second where each frame is to be studied."""
+    return 0.5 if name in ("steps", "training") else 0.1

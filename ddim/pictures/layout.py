@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ddim.files import atomic
 from ddim.sampling.grid import Picture, to_pillow
 
 PALETTE_PIXELS = 50_000
-"""Looked at for the colours of an animation, evenly spread, at most."""
+"""At most so many pixels, evenly spread, decide the colours of an animation."""
 
 KMEANS = 3
-"""As Pillow counts it."""
+"""Rounds of k-means that refine the palette."""
 
 CAPTION_HEIGHT = 28
 FONT_SIZE = 0.6 * CAPTION_HEIGHT
@@ -22,66 +22,54 @@ GAP = 12
 """Pixels between pictures side by side."""
 
 
-def with_caption(picture: Picture, text: str) -> Picture:
-    """The picture with a line of black text on white above it."""
+def with_names(
+    picture: Picture, *, columns: Sequence[str] = (), rows: Sequence[str] = ()
+) -> Picture:
+    """The picture with names above its equal columns and left of its equal rows.
+
+    One name above a single column is a caption.
+    """
+    height, width = picture.shape[:2]
     font = ImageFont.load_default(FONT_SIZE)
-    line = Image.new("RGB", (picture.shape[1], CAPTION_HEIGHT), "white")
-    ImageDraw.Draw(line).text((MARGIN, 4), text, fill="black", font=font)
-    return np.concatenate(
-        [np.asarray(line), np.asarray(to_pillow(picture).convert("RGB"))]
-    )
+    row_font = ImageFont.load_default(min(FONT_SIZE, height // max(1, len(rows))))
+    names_width = round(max((row_font.getlength(name) for name in rows), default=0))
+    left = names_width + 2 * MARGIN if rows else 0
+    top = CAPTION_HEIGHT if columns else 0
+    image = ImageOps.expand(to_pillow(picture), (left, top, 0, 0), "white")
+    draw = ImageDraw.Draw(image)
+    for k, name in enumerate(columns):
+        middle = (left + (k + 0.5) * width / len(columns), top / 2)
+        draw.text(middle, name, "black", font, anchor="mm")
+    for k, name in enumerate(rows):
+        middle = (left - MARGIN, top + (k + 0.5) * height / len(rows))
+        draw.text(middle, name, "black", row_font, anchor="rm")
+    return _pixels(image)
 
 
-def with_row_names(picture: Picture, names: Sequence[str]) -> Picture:
-    """The picture with a name in black on white left of each of its equal rows."""
-    height, _, channels = picture.shape
-    row_height = height // len(names)
-    font = ImageFont.load_default(min(FONT_SIZE, row_height))
-    width = 2 * MARGIN + round(max(font.getlength(name) for name in names))
-    column = Image.new("L", (width, height), "white")
-    draw = ImageDraw.Draw(column)
-    for row, name in enumerate(names):
-        middle = (width - MARGIN, (row + 0.5) * row_height)
-        draw.text(middle, name, fill="black", font=font, anchor="rm")
-    names_column = np.asarray(column)[..., None].repeat(channels, axis=-1)
-    return np.concatenate([names_column, picture], axis=1)
-
-
-def with_column_names(picture: Picture, names: Sequence[str]) -> Picture:
-    """The picture with a name in black on white above each of its equal columns."""
-    _, width, channels = picture.shape
-    font = ImageFont.load_default(FONT_SIZE)
-    line = Image.new("L", (width, CAPTION_HEIGHT), "white")
-    draw = ImageDraw.Draw(line)
-    for column, name in enumerate(names):
-        middle = ((column + 0.5) * width / len(names), CAPTION_HEIGHT / 2)
-        draw.text(middle, name, fill="black", font=font, anchor="mm")
-    names_line = np.asarray(line)[..., None].repeat(channels, axis=-1)
-    return np.concatenate([names_line, picture])
-
-
-def beside(left: Picture, right: Picture) -> Picture:
-    """Two pictures of one height and kind side by side, with white between."""
+def beside(left: Picture, right: Picture, names: tuple[str, str]) -> Picture:
+    """Two pictures of one height side by side, white between, a name above each."""
     height, _, channels = left.shape
-    gap = np.full((height, GAP, channels), 255, np.uint8)
-    return np.concatenate([left, gap, right], axis=1)
+    gap = np.full((height + CAPTION_HEIGHT, GAP, channels), 255, np.uint8)
+    named = [with_names(left, columns=names[:1]), with_names(right, columns=names[1:])]
+    return np.concatenate([named[0], gap, named[1]], axis=1)
 
 
 def read_png(path: str | Path) -> Picture:
     """A PNG that `save_png` wrote."""
     with Image.open(path) as image:
-        pixels = np.asarray(image)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
+        return _pixels(image)
+
+
+def _pixels(image: Image.Image) -> Picture:
+    return np.asarray(image).reshape(image.height, image.width, -1)
 
 
 def save_gif(path: str | Path, frames: Sequence[Picture], seconds: float) -> None:
     """Write an endless GIF that shows each frame for `seconds`, the last four times."""
-    palette = _shared_palette(frames)
+    whole = [to_pillow(frame).convert("RGB") for frame in frames]
+    palette = _palette(np.stack([np.asarray(frame) for frame in whole]))
     pictures = [
-        to_pillow(frame)
-        .convert("RGB")
-        .quantize(palette=palette, dither=Image.Dither.NONE)
-        for frame in frames
+        frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in whole
     ]
     milliseconds = round(seconds * 1000)
     durations = [milliseconds] * (len(pictures) - 1) + [4 * milliseconds]
@@ -96,16 +84,12 @@ def save_gif(path: str | Path, frames: Sequence[Picture], seconds: float) -> Non
         )
 
 
-def _shared_palette(frames: Sequence[Picture]) -> Image.Image:
+def _palette(frames: np.ndarray) -> Image.Image:
     """One palette of 256 colours for all frames, so that colours do not flicker.
 
     Median cut alone makes few colours of the bright ones, which are rare; k-means
     mends that. Dithering was tried: it doubles the file and its dots move.
     """
-    pixels = np.concatenate([frame.reshape(-1, frame.shape[-1]) for frame in frames])
-    some = pixels[:: -(-len(pixels) // PALETTE_PIXELS)]
-    return (
-        to_pillow(some[None])
-        .convert("RGB")
-        .quantize(256, Image.Quantize.MEDIANCUT, kmeans=KMEANS)
-    )
+    pixels = frames.reshape(1, -1, 3)
+    some = pixels[:, :: -(-pixels.shape[1] // PALETTE_PIXELS)]
+    return to_pillow(some).quantize(256, Image.Quantize.MEDIANCUT, kmeans=KMEANS)

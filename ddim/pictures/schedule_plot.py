@@ -8,6 +8,7 @@ import numpy as np
 from ddim.diffusion import schedules
 from ddim.diffusion.schedules import SCHEDULES, Schedule
 from ddim.files import atomic
+from ddim.settings.sections import DiffusionParams
 
 POINTS = 201
 
@@ -24,7 +25,7 @@ def curves(schedule: Schedule) -> dict[str, np.ndarray]:
     }
 
 
-def write(path: Path, settings: schedules.Settings, chosen: Schedule) -> None:
+def write(path: Path, settings: DiffusionParams, chosen: str) -> None:
     """PNG with every schedule at the rates of `settings`, `chosen` drawn thicker."""
     # The object interface without a global state: this may run in any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -34,11 +35,11 @@ def write(path: Path, settings: schedules.Settings, chosen: Schedule) -> None:
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, 3, sharex=True)
-        for name, family in SCHEDULES.items():
+        for name in SCHEDULES:
             schedule = schedules.make(settings, name)
             drawn = curves(schedule)
             times = drawn.pop("diffusion time")
-            width = 3.5 if family is chosen.family else 1.2
+            width = 3.5 if name == chosen else 1.2
             for panel, (quantity, values) in zip(panels, drawn.items(), strict=True):
                 panel.plot(times, values, label=name, linewidth=width)
                 panel.set(xlabel="diffusion time", title=quantity)

@@ -1,18 +1,16 @@
 """Still pictures that put images side by side to be judged by eye."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from ddim.metrics.inception import Encoder
 from ddim.pictures import layout
-from ddim.sampling.generator import Generator
+from ddim.pictures.painter import Painter
 from ddim.sampling.grid import Picture, image_grid, row_labels
-from ddim.sampling.method import Method
-from ddim.settings.params import RenderParams
+from ddim.settings.sections import RenderParams
 
 STEP_ROWS = 6
-"""Images that the sheet over step counts follows, one per row."""
+STEPS_SHOWN = (1, 2, 3, 5, 10, 20)
+"""Numbers of steps on their sheet, or the nearest ones of the settings."""
 
 COMPARED_GRID = (6, 6)
 """Rows and columns of real images, and of generated ones beside them."""
@@ -24,16 +22,28 @@ CHUNK = 512
 """Training images whose features are in memory at once."""
 
 
-def over_steps(series: dict[int, np.ndarray], settings: RenderParams) -> Picture:
-    """A column per number of steps and a row per initial noise.
+def samples(painter: Painter, images: np.ndarray) -> Picture:
+    """Images (rows * columns, h, w, c) in the grid of the settings.
 
-    The noises are those of the first column of a grid of `settings.columns`.
+    The names of classes stand left of their rows.
     """
-    shown = [images[:: settings.columns][:STEP_ROWS] for images in series.values()]
-    rows = len(shown[0])
-    cells = np.stack(shown, axis=1)
-    cells = cells.reshape(rows * len(series), *cells.shape[2:])
-    return image_grid(cells, rows, len(series), settings.scale)
+    settings = painter.settings
+    grid = image_grid(images, settings.rows, settings.columns, settings.scale)
+    return layout.with_names(grid, rows=painter.row_names(settings.rows))
+
+
+def over_steps(painter: Painter) -> Picture:
+    """A column per number of steps; along each row the same noise."""
+    counts = {
+        min(painter.settings.step_counts, key=lambda count: abs(count - wanted))
+        for wanted in STEPS_SHOWN
+    }
+    small = painter.with_batches_of(STEP_ROWS)
+    names = {f"{steps} step" + "s" * (steps > 1): steps for steps in sorted(counts)}
+    columns = {
+        name: small.images(STEP_ROWS, 1, steps, name) for name, steps in names.items()
+    }
+    return _side_by_side(columns, painter.settings.scale)
 
 
 def real_and_generated(
@@ -46,16 +56,9 @@ def real_and_generated(
     rows, columns = COMPARED_GRID
     dice = np.random.default_rng(settings.seed)
     chosen = np.sort(dice.choice(len(real_images), rows * columns))
-    grids = [
-        image_grid(images, rows, columns, settings.scale)
-        for images in (real_images[chosen] / 255, generated[: rows * columns])
-    ]
-    names = ("real", "generated")
-    captioned = [
-        layout.with_column_names(grid, [name])
-        for grid, name in zip(grids, names, strict=True)
-    ]
-    return layout.beside(*captioned)
+    left = image_grid(real_images[chosen] / 255, rows, columns, settings.scale)
+    right = image_grid(generated[: rows * columns], rows, columns, settings.scale)
+    return layout.beside(left, right, ("real", "generated"))
 
 
 def nearest_neighbours(
@@ -70,13 +73,10 @@ def nearest_neighbours(
     """
     samples = generated[:NEIGHBOUR_ROWS]
     found = nearest(train_images, encode(samples), encode, settings.neighbours)
+    left = image_grid(samples, len(samples), 1, settings.scale)
     rows, columns = found.shape
-    left = image_grid(samples, rows, 1, settings.scale)
     right = image_grid(train_images[found.ravel()] / 255, rows, columns, settings.scale)
-    return layout.beside(
-        layout.with_column_names(left, [""]),
-        layout.with_column_names(right, ["nearest training images"]),
-    )
+    return layout.beside(left, right, ("", "nearest training images"))
 
 
 def nearest(
@@ -86,37 +86,39 @@ def nearest(
 
     By Euclidean distance, nearest first; equally near ones in their order.
     """
-    distances = np.concatenate(
-        [_distances(features, encode(chunk)) for chunk in _chunks(train_images)], axis=1
-    )
-    return np.argsort(distances, axis=1, kind="stable")[:, :count]
-
-
-def guidance(generator: Generator, method: Method, settings: RenderParams) -> Picture:
-    """A row per class, a column per guidance scale, the same noise along each row."""
-    rows = min(GUIDANCE_ROWS, generator.num_classes or 1)
-    labels = row_labels(rows, 1, generator.num_classes)
-    columns = [
-        generator.images(
-            rows,
-            settings.diffusion_steps,
-            settings.seed,
-            method=method.replace(guidance_scale=scale),
-            labels=labels,
-        )
-        for scale in GUIDANCE_SCALES
-    ]
-    cells = np.stack(columns, axis=1)
-    cells = cells.reshape(-1, *cells.shape[2:])
-    picture = image_grid(cells, rows, len(columns), settings.scale)
-    return layout.with_column_names(picture, [f"{w:g}" for w in GUIDANCE_SCALES])
-
-
-def _chunks(images: np.ndarray) -> Iterable[np.ndarray]:
-    return (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+    starts = range(0, len(train_images), CHUNK)
+    chunks = (train_images[start : start + CHUNK] for start in starts)
+    distances = [_distances(features, encode(chunk)) for chunk in chunks]
+    order = np.argsort(np.concatenate(distances, axis=1), axis=1, kind="stable")
+    return order[:, :count]
 
 
 def _distances(features: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances (n, m), in float64."""
     x, y = features.astype(np.float64), others.astype(np.float64)
     return (x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1)
+
+
+def guidance(painter: Painter) -> Picture:
+    """A row per class, a column per guidance scale; along each row the same noise."""
+    num_classes = painter.generator.num_classes or 1
+    rows = min(GUIDANCE_ROWS, num_classes)
+    columns = {
+        f"{scale:g}": painter.images(
+            rows,
+            1,
+            painter.settings.diffusion_steps,
+            f"guidance {scale:g}",
+            method=painter.method.replace(guidance_scale=scale),
+            labels=row_labels(rows, 1, num_classes),
+        )
+        for scale in GUIDANCE_SCALES
+    }
+    return _side_by_side(columns, painter.settings.scale)
+
+
+def _side_by_side(columns: dict[str, np.ndarray], scale: int) -> Picture:
+    """Columns of images (rows, h, w, c), each with its name above."""
+    rows = np.stack(list(columns.values()), axis=1)
+    grid = image_grid(np.concatenate(rows), len(rows), len(columns), scale)
+    return layout.with_names(grid, columns=list(columns))

@@ -17,7 +17,7 @@ PARTIAL = ".partial"
 
 
 class StreamedArray:
-    """A .npy file written row by row, so that it never has to fit in memory.
+    """A .npy file written row by row, so that it need not fit in memory.
 
     The finished file is byte for byte what `np.save` writes. `digest` is the SHA-256
     of the rows so far, `rows` their number.

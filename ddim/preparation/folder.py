@@ -7,8 +7,8 @@ FOLDER/*.jpg                one split, one class
 
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -18,19 +18,22 @@ from PIL import Image
 
 from ddim.errors import DdimError, one_line
 from ddim.preparation.images import decode
-from ddim.preparation.items import NO_CLASS, ONE_SPLIT, Item, Source, Split
-from ddim.preparation.items import UnreadableImageError as Unreadable
+from ddim.preparation.items import (
+    NO_CLASS,
+    ONE_SPLIT,
+    Item,
+    Source,
+    Split,
+    UnreadableImageError,
+)
 
 SPLITS = ("train", "validation", "val", "test")
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".gif", ".webp", ".avif"),
     *(".bmp", ".tif", ".tiff", ".tga", ".pbm", ".pgm", ".ppm", ".pnm"),
 )
-
-
-KEY = "data.folder"
 LOOSE = ""
-"""Stands for the class of an image in no class folder; no folder is called so."""
+"""Stands for the class of an image in no class folder; no folder has this name."""
 
 
 @dataclass(frozen=True, order=True)
@@ -49,14 +52,13 @@ def open_folder(folder: Path) -> Source:
     evenly. Raises `DdimError` for a folder without images, for links that lead out of
     it, for images that lie beside class folders and for folders that cannot be read.
     """
-    paths = find_images(folder)
-    if not paths:
+    found = _sort_out(find_images(folder))
+    if not found:
         raise DdimError(
             "data.folder: expected a folder with images "
             f"({', '.join(SUFFIXES)}); "
             f"received '{one_line(str(folder))}', in which there are none"
         )
-    found = _sort_out(paths)
     classes = tuple(sorted({file.label for file in found}))
     if LOOSE in classes and len(classes) > 1:
         loose = min(file.path for file in found if file.label == LOOSE)
@@ -64,20 +66,20 @@ def open_folder(folder: Path) -> Source:
             "data.folder: expected all images in class folders or none; "
             f"received '{one_line(str(loose))}' beside class folders"
         )
-    by_split = _group(found, lambda file: file.split)
+    splits = {}
+    for name in (*SPLITS, ONE_SPLIT):
+        files = [file for file in found if file.split == name]
+        if files:
+            splits[name] = Split(len(files), _items(folder, mixed(files), classes))
     return Source(
         kind="folder",
         name=_in_utf8(folder.resolve().name),
         classes=tuple(_in_utf8(label) or NO_CLASS for label in classes),
-        splits={
-            name: _split(folder, mixed(by_split[name]), classes)
-            for name in (*SPLITS, ONE_SPLIT)
-            if name in by_split
-        },
+        splits=splits,
     )
 
 
-def find_images(folder: Path, key: str = KEY) -> list[PurePosixPath]:
+def find_images(folder: Path, key: str = "data.folder") -> list[PurePosixPath]:
     """Paths of the visible images inside the folder, relative to it.
 
     `key` is how messages call the folder. Raises `DdimError` if a link leads out of it
@@ -86,14 +88,14 @@ def find_images(folder: Path, key: str = KEY) -> list[PurePosixPath]:
     root = folder.resolve()
     images, outside = [], []
     for parent, folders, names in os.walk(root, onerror=partial(_refuse, key)):
-        here = Path(parent)
+        here = PurePosixPath(Path(parent).relative_to(root).as_posix())
         folders[:] = [name for name in folders if not name.startswith(".")]
         files = [name for name in names if _is_visible_image(name)]
-        images += [_relative(here / name, root) for name in files]
+        images += [here / name for name in files]
         outside += [
-            _relative(here / name, root)
+            here / name
             for name in (*folders, *files)
-            if _leads_out(here / name, root)
+            if _leads_out(Path(parent, name), root)
         ]
     if outside:
         first = one_line(str(min(outside)))
@@ -108,17 +110,16 @@ def find_images(folder: Path, key: str = KEY) -> list[PurePosixPath]:
 def mixed(files: Iterable[Found]) -> list[Found]:
     """Order files so that any first share of them holds that share of every class.
 
-    Inside a class the order is by digest of the path, which is as good as shuffled and
+    Within a class the order is by digest of the path, which is as good as shuffled and
     stays when other files come or go.
     """
-    ranked = []
-    for members in _group(files, lambda file: file.label).values():
-        ordered = sorted((_digest(file.path), file) for file in members)
-        ranked += [
-            ((rank + 0.5) / len(ordered), digest, file)
-            for rank, (digest, file) in enumerate(ordered)
-        ]
-    return [file for _, _, file in sorted(ranked)]
+    ordered = sorted(files, key=lambda file: (_digest(file.path), file))
+    sizes, seen = Counter(file.label for file in ordered), Counter[str]()
+    places = {}
+    for file in ordered:
+        places[file] = (seen[file.label] + 0.5) / sizes[file.label]
+        seen[file.label] += 1
+    return sorted(ordered, key=places.__getitem__)
 
 
 def _sort_out(paths: list[PurePosixPath]) -> list[Found]:
@@ -133,52 +134,33 @@ def _class(parts: tuple[str, ...]) -> str:
     return parts[0] if len(parts) > 1 else LOOSE
 
 
-def _split(folder: Path, files: list[Found], classes: tuple[str, ...]) -> Split:
-    labels = {name: label for label, name in enumerate(classes)}
-    return Split(
-        size=len(files),
-        items=(
-            Item(
-                labels[file.label],
-                one_line(str(file.path)),
-                partial(_load, folder / file.path),
-            )
-            for file in files
-        ),
-    )
+def _items(
+    folder: Path, files: list[Found], classes: tuple[str, ...]
+) -> Iterator[Item]:
+    numbers = {name: number for number, name in enumerate(classes)}
+    for file in files:
+        load = partial(_load, folder / file.path)
+        yield Item(numbers[file.label], one_line(str(file.path)), load)
 
 
 def _load(path: Path) -> Image.Image:
     try:
         regular = path.is_file()
     except OSError as error:
-        raise Unreadable(str(error.strerror)) from None
+        raise UnreadableImageError(str(error.strerror)) from None
     if not regular:  # A pipe would keep its reader waiting for ever.
-        raise Unreadable("no file, or a link to none")
+        raise UnreadableImageError("no file, or a link to none")
     return decode(path)
-
-
-def _group(
-    files: Iterable[Found], key: Callable[[Found], str]
-) -> dict[str, list[Found]]:
-    groups = defaultdict(list)
-    for file in files:
-        groups[key(file)].append(file)
-    return dict(groups)
 
 
 def _is_visible_image(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
-def _relative(path: Path, root: Path) -> PurePosixPath:
-    return PurePosixPath(path.relative_to(root).as_posix())
-
-
 def _leads_out(path: Path, root: Path) -> bool:
-    return os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(
-        root
-    )
+    if not os.path.islink(path):
+        return False
+    return not Path(os.path.realpath(path)).is_relative_to(root)
 
 
 def _refuse(key: str, error: OSError) -> NoReturn:

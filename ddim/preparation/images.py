@@ -12,33 +12,31 @@ from ddim.preparation.items import UnreadableImageError
 
 MODES = {1: "L", 3: "RGB"}
 
-# What Pillow's readers raise on damaged files, as seen on 700,000 of them; EOFError
-# and LookupError as their source has it.
 BROKEN = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RuntimeError,
-    struct.error,
-    Image.DecompressionBombError,
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError),
+    *(LookupError, RuntimeError, struct.error, Image.DecompressionBombError),
 )
+"""What Pillow's readers raised on 700,000 damaged files; EOFError and LookupError are
+in their source."""
 
 
 Image.init()
-FORMATS: list[str] = [
-    name
-    for name in (
-        *("JPEG", "MPO", "JPEG2000", "PNG", "GIF", "WEBP", "AVIF"),
-        *("BMP", "TIFF", "PPM", "TGA"),
-    )
-    if name in Image.OPEN
+_NAMES = [
+    "JPEG",
+    "MPO",
+    "JPEG2000",
+    "PNG",
+    "GIF",
+    "WEBP",
+    "AVIF",
+    "BMP",
+    "TIFF",
+    "PPM",
+    "TGA",
 ]
-"""What is tried, whatever the file is called. Pillow knows many more, EPS among them,
-which it hands to another program to be run."""
+FORMATS = [name for name in _NAMES if name in Image.OPEN]
+"""Formats that are tried, whatever the file's name. Pillow knows many more, among them
+EPS, which it hands to another program to be run."""
 
 
 def decode(file: Path | BinaryIO) -> Image.Image:

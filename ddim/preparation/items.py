@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 NO_CLASS = "all"
 """The one class of a source that knows no classes."""
@@ -26,7 +28,7 @@ class Item:
 
     label: int
     name: str
-    load: Callable[[], Image.Image]
+    load: Callable[[], "Image.Image"]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,10 @@ from ddim.preparation.parallel import ordered_map
 NAMES_SHOWN = 20
 LONGEST_REASON = 200
 MOST_THREADS = 16
+"""However many processors there are; the images of all threads are in memory."""
+
+Counts = Counter[tuple[str, str]]
+"""Images by official split and part."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,16 @@ def prepare(
     Raises `DdimError` if a part is empty or, unless `skip_unreadable`, if there are
     unreadable images, naming them.
     """
-    _check_parts(_sizes(source, train_fraction))
+    sizes = {name: split.size for name, split in source.splits.items()}
+    # As TFDS cuts a split: the nearest whole number.
+    borders = {name: round(size * train_fraction) for name, size in sizes.items()}
+    total, train = sum(sizes.values()), sum(borders.values())
+    _check_enough(train=train, validation=total - train)
     crop = partial(_crop, size=image_size, channels=channels)
-    placed = _place(source, train_fraction)
-    total = sum(split.size for split in source.splits.values())
+    placed = _place(source, borders)
+    threads = min(os.cpu_count() or 1, MOST_THREADS)
     with (
-        closing(ordered_map(crop, placed, workers or _threads())) as results,
+        closing(ordered_map(crop, placed, workers or threads)) as results,
         filled_at_once(folder, DATASET) as here,
     ):
         row_shape = (image_size, image_size, channels)
@@ -66,13 +74,17 @@ def prepare(
             stored, digest, unreadable = _store(here, row_shape, progress)
         if unreadable and not skip_unreadable:
             raise DdimError(_complaint(unreadable))
+        totals = {
+            part: sum(stored[split, part] for split in source.splits) for part in PARTS
+        }
+        _check_enough(**totals)
         metadata = {
             "source": source.kind,
             "name": source.name,
             "image_size": image_size,
             "channels": channels,
             "train_fraction": train_fraction,
-            **_check_parts(stored),
+            **totals,
             "splits": {
                 split: {part: stored[split, part] for part in PARTS}
                 for split in source.splits
@@ -85,47 +97,20 @@ def prepare(
     return metadata
 
 
-def _threads() -> int:
-    """One per processor, but not so many that their images fill the memory."""
-    return min(os.cpu_count() or 1, MOST_THREADS)
-
-
-def _place(source: Source, train_fraction: float) -> Iterator[Placed]:
+def _place(source: Source, borders: Mapping[str, int]) -> Iterator[Placed]:
     for name, split in source.splits.items():
-        border = _border(split.size, train_fraction)
         for position, item in enumerate(split.items):
-            yield Placed(item, name, PARTS[position >= border])
+            yield Placed(item, name, PARTS[position >= borders[name]])
 
 
-def _border(size: int, train_fraction: float) -> int:
-    """How many images go to training: nearest whole number, as TFDS cuts a split."""
-    return round(size * train_fraction)
-
-
-def _sizes(source: Source, train_fraction: float) -> Mapping[tuple[str, str], int]:
-    borders = {
-        name: (_border(split.size, train_fraction), split.size)
-        for name, split in source.splits.items()
-    }
-    return {
-        (name, part): count
-        for name, (border, size) in borders.items()
-        for part, count in zip(PARTS, (border, size - border), strict=True)
-    }
-
-
-def _check_parts(counts: Mapping[tuple[str, str], int]) -> dict[str, int]:
-    """Images per part. Raises `DdimError` if there are none in one of them."""
-    totals = dict.fromkeys(PARTS, 0)
-    for (_, part), count in counts.items():
-        totals[part] += count
-    if not all(totals.values()):
+def _check_enough(train: int, validation: int) -> None:
+    """Raise `DdimError` if there are no images in one of the parts."""
+    if not (train and validation):
         raise DdimError(
             "data.train_fraction: expected images for training and for validation; "
-            f"received {totals['train']} and {totals['validation']} "
+            f"received {train} and {validation} "
             "(more images or another fraction will do)"
         )
-    return totals
 
 
 def _crop(
@@ -141,33 +126,29 @@ def _store(
     folder: Path,
     row_shape: tuple[int, ...],
     results: Iterable[tuple[Placed, np.ndarray | UnreadableImageError]],
-) -> tuple[Counter[tuple[str, str]], str, list[str]]:
+) -> tuple[Counts, str, list[str]]:
     """Write crops as they come: counts by split and part, digest, complaints."""
-    stored: Counter[tuple[str, str]] = Counter()
+    stored = Counts()
     unreadable = []
+    forms = {"": (row_shape, np.uint8), "_labels": ((), np.int32)}
     with ExitStack() as stack:
         arrays = {
-            part: (
-                stack.enter_context(
-                    StreamedArray(folder / f"{part}.npy", row_shape, np.uint8)
-                ),
-                stack.enter_context(
-                    StreamedArray(folder / f"{part}_labels.npy", (), np.int32)
-                ),
+            part + suffix: stack.enter_context(
+                StreamedArray(folder / f"{part}{suffix}.npy", *form)
             )
             for part in PARTS
+            for suffix, form in forms.items()
         }
         for placed, result in results:
             if isinstance(result, UnreadableImageError):
                 reason = one_line(str(result))[:LONGEST_REASON]
                 unreadable.append(f"{placed.item.name} ({reason})")
                 continue
-            images, labels = arrays[placed.part]
-            images.append(result)
-            labels.append(np.int32(placed.item.label))
+            arrays[placed.part].append(result)
+            arrays[f"{placed.part}_labels"].append(np.int32(placed.item.label))
             stored[placed.split, placed.part] += 1
-    digests = [array.digest.digest() for part in PARTS for array in arrays[part]]
-    return stored, hashlib.sha256(b"".join(digests)).hexdigest(), unreadable
+    digests = b"".join(array.digest.digest() for array in arrays.values())
+    return stored, hashlib.sha256(digests).hexdigest(), unreadable
 
 
 def _complaint(unreadable: list[str]) -> str:

@@ -40,7 +40,7 @@ class Disc:
 
 @dataclass(frozen=True)
 class Shape:
-    """One flower's draw of `Kind.shape`."""
+    """What one flower's petals look like, drawn from the spans of its kind."""
 
     width: float
     widest: float
@@ -50,19 +50,15 @@ class Shape:
 
 def flowers(images: int, seed: int) -> Source:
     """A source of procedural flowers, the eight kinds in turn."""
+    items = (
+        Item(k % len(KINDS), f"flower {k}", partial(draw, seed, k))
+        for k in range(images)
+    )
     return Source(
         kind="procedural",
         name="flowers",
         classes=tuple(kind.name for kind in KINDS),
-        splits={
-            ONE_SPLIT: Split(
-                size=images,
-                items=(
-                    Item(k % len(KINDS), f"flower {k}", partial(draw, seed, k))
-                    for k in range(images)
-                ),
-            )
-        },
+        splits={ONE_SPLIT: Split(images, items)},
     )
 
 
@@ -108,7 +104,8 @@ def _petals(
     """Paint the rings of petals, the outermost first."""
     colours = _varied(kind.colours[rng.integers(len(kind.colours))], rng)
     count = int(rng.integers(kind.petals[0], kind.petals[1] + 1))
-    shape = Shape(*(rng.uniform(*span) for span in kind.shape))
+    spans = (kind.width, kind.widest, kind.pointed, kind.notch)
+    shape = Shape(*(rng.uniform(*span) for span in spans))
     for ring in range(kind.rings):
         turned = Disc(disc.distance, disc.angle + np.pi / count * ring, disc.pixel)
         sizes = (1.0 - 0.2 * ring) * rng.uniform(0.9, 1.0, count)

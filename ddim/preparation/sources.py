@@ -1,39 +1,33 @@
-"""Every source of images by name."""
+"""Every source of images by name. What a source needs is imported when it is opened."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ddim.preparation import folder, procedural
 from ddim.preparation.items import Source
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a source may need to know; each takes its own part."""
-
-    name: str
-    folder: Path
-    images: int
-    seed: int
-
-
-def _tfds(request: Request) -> Source:
+def _tfds(*, name: str, **_: Any) -> Source:
     from ddim.preparation import tfds_source
 
-    return tfds_source.open_dataset(request.name)
+    return tfds_source.open_dataset(name)
 
 
-def _folder(request: Request) -> Source:
-    return folder.open_folder(request.folder)
+def _folder(*, folder: Path, **_: Any) -> Source:
+    from ddim.preparation.folder import open_folder
+
+    return open_folder(folder)
 
 
-def _procedural(request: Request) -> Source:
-    return procedural.flowers(request.images, request.seed)
+def _procedural(*, images: int, seed: int, **_: Any) -> Source:
+    from ddim.preparation import procedural
+
+    return procedural.flowers(images, seed)
 
 
-SOURCES: dict[str, Callable[[Request], Source]] = {
+SOURCES: dict[str, Callable[..., Source]] = {
     "tfds": _tfds,
     "folder": _folder,
     "procedural": _procedural,
 }
+"""Each takes what it needs of the settings in `data`: name, folder, images, seed."""

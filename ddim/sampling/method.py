@@ -1,25 +1,40 @@
 """How to sample: every choice but the number of steps, the seed and the classes."""
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ddim.diffusion import schedules
 from ddim.diffusion.schedules import Schedule
 from ddim.diffusion.time_grids import GRIDS
-from ddim.settings import sampler_options
+from ddim.settings import messages
 from ddim.settings.fields import (
     Flag,
     GridName,
     Guidance,
     KarrasRho,
+    Mistake,
     SamplerName,
     ScheduleName,
     Section,
 )
 from ddim.settings.params import validate_section
-from ddim.settings.sections import DiffusionParams, SamplingParams
+from ddim.settings.sections import DiffusionParams, SamplerOptions, SamplingParams
+
+
+def _options_fit(method: "Method") -> Iterator[Mistake]:
+    """What is wrong with the options of the sampler, by the sampler's signature."""
+    try:
+        OPTIONS.validate_python({method.sampler: method.options})
+    except ValidationError as error:
+        found = messages.mistakes(error.errors(), SamplerOptions)
+        for key, expected, received in found:
+            yield f"options.{key}", expected, received
+
+
+OPTIONS: TypeAdapter = TypeAdapter(SamplerOptions)
 
 
 class Method(Section):
@@ -37,10 +52,7 @@ class Method(Section):
     clip: Flag = False
     guidance_scale: Guidance = 1.0
 
-    @model_validator(mode="after")
-    def _options_are_the_samplers(self) -> Self:
-        sampler_options.check_each({self.sampler: self.options})
-        return self
+    checks = (_options_fit,)
 
     @classmethod
     def from_choices(cls, **choices: Any) -> Self:

@@ -1,93 +1,108 @@
 """Settings that are right each by itself, and wrong together.
 
-Each function of `CHECKS` takes all settings and yields one line per mistake: key,
-expected, received.
+Each function checks a section, or all settings, and yields its mistakes: key, expected,
+received. `ddim.settings.sections` says which section is checked by which functions.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from ddim.settings.sections import Params
+from ddim.settings.fields import Mistake
 
+if TYPE_CHECKING:
+    from ddim.settings.sections import DiffusionParams, NetworkParams, Params
+
+LEAST_RANGE = 0.001
+"""Of signal rates; time grids and samplers divide by the distance of two steps."""
 LONGEST_SIDE = 65_535
-"""Pixels; what a GIF can hold."""
+"""Pixels; the most that a GIF can hold."""
 MOST_PIXELS = 2**27
-"""Of one picture, which is in memory several times while it is drawn."""
+"""Of one picture; drawing keeps several copies of it in memory."""
 
 
-def mistakes(params: Params) -> list[str]:
-    """What is wrong between the settings, a line each."""
-    return [line for check in CHECKS for line in check(params)]
+def rates_are_ordered(diffusion: "DiffusionParams") -> Iterator[Mistake]:
+    low, high = diffusion.min_signal_rate, diffusion.max_signal_rate
+    if high - low < LEAST_RANGE:
+        expected = f"a number below max_signal_rate, by {LEAST_RANGE} at least"
+        yield "min_signal_rate", expected, f"{low} and {high}"
 
 
-def _network_halves_images(params: Params) -> Iterator[str]:
+def frequencies_are_ordered(network: "NetworkParams") -> Iterator[Mistake]:
+    low, high = network.embedding_min_frequency, network.embedding_max_frequency
+    if low >= high:
+        expected = "a number below embedding_max_frequency"
+        yield "embedding_min_frequency", expected, f"{low} and {high}"
+
+
+def groups_divide_widths(network: "NetworkParams") -> Iterator[Mistake]:
+    """GroupNormalization splits the channels into 8 groups."""
+    normalized = [*network.widths, network.embedding_dims]
+    if network.normalization == "group" and any(width % 8 for width in normalized):
+        yield (
+            "widths",
+            "multiples of 8, and embedding_dims likewise, with normalization: group",
+            f"{list(network.widths)} and {network.embedding_dims}",
+        )
+
+
+def attention_fits_widths(network: "NetworkParams") -> Iterator[Mistake]:
+    widths, heads = network.widths, network.attention_heads
+    if any(level >= len(widths) for level in network.attention_levels):
+        expected = (
+            f"attention_levels from 0 to {len(widths) - 1}, one per entry of widths"
+        )
+        yield "attention_levels", expected, list(network.attention_levels)
+    elif any(widths[level] % heads for level in network.attention_levels):
+        expected = "a divisor of the widths at attention_levels"
+        yield "attention_heads", expected, f"{heads} for widths {list(widths)}"
+
+
+def network_halves_images(params: "Params") -> Iterator[Mistake]:
     halvings = len(params.network.widths) - 1
     if params.data.image_size % 2**halvings:
         yield (
-            f"data.image_size: expected a multiple of {2**halvings}, since "
-            f"network.widths halves the images {halvings} times; "
-            f"received {params.data.image_size}"
+            "data.image_size",
+            f"a multiple of {2**halvings}, since network.widths halves the images "
+            f"{halvings} times",
+            params.data.image_size,
         )
 
 
-def _devices_share_batches(params: Params) -> Iterator[str]:
+def devices_share_batches(params: "Params") -> Iterator[Mistake]:
     devices, batch_size = params.train.devices, params.train.batch_size
-    if devices == 1:
-        return
-    if params.runtime.backend != "jax":
-        yield (
-            "train.devices: expected 1 with every runtime.backend but jax; "
-            f"received {devices}"
-        )
+    if devices > 1 and params.runtime.backend != "jax":
+        yield "train.devices", "1 with every runtime.backend but jax", devices
     if batch_size % devices:
-        yield (
-            f"train.batch_size: expected a multiple of {devices}, the number of "
-            f"train.devices that share it; received {batch_size}"
-        )
+        expected = f"a multiple of {devices}, the number of train.devices that share it"
+        yield "train.batch_size", expected, batch_size
 
 
-def _classes_need_a_conditional_network(params: Params) -> Iterator[str]:
+def classes_need_a_conditional_network(params: "Params") -> Iterator[Mistake]:
     if params.network.class_conditional:
         return
-    for key, expected, received in (
+    for key, allowed, received in (
         ("sampling.guidance_scale", 1.0, params.sampling.guidance_scale),
         ("evaluate.guidance_scales", [], list(params.evaluate.guidance_scales)),
         ("render.classes", [], list(params.render.classes)),
     ):
-        if received != expected:
-            yield (
-                f"{key}: expected {expected} with network.class_conditional: false; "
-                f"received {received}"
-            )
+        if received != allowed:
+            yield key, f"{allowed} with network.class_conditional: false", received
 
 
-def _guidance_needs_dropped_labels(params: Params) -> Iterator[str]:
+def guidance_needs_dropped_labels(params: "Params") -> Iterator[Mistake]:
     """Guidance extrapolates from the null class, which label dropout trains."""
     scales = {params.sampling.guidance_scale, *params.evaluate.guidance_scales}
     guided = params.network.class_conditional and scales != {1.0}
     if guided and params.train.label_dropout == 0:
         yield (
-            "train.label_dropout: expected a number above 0, since guidance scales "
-            "other than 1 want a network that also knows images without labels; "
-            f"received {params.train.label_dropout}"
+            "train.label_dropout",
+            "a number above 0, since guidance scales other than 1 need a network that "
+            "also knows images without labels",
+            params.train.label_dropout,
         )
 
 
-def _figures_have_enough_images(params: Params) -> Iterator[str]:
-    images = params.evaluate.images
-    if images is None:
-        return
-    for key, received in (
-        ("evaluate.subset_size", params.evaluate.subset_size),
-        ("kid.batch_size", params.kid.batch_size),
-    ):
-        if received > images:
-            yield (
-                f"{key}: expected at most {images}, the number of evaluate.images; "
-                f"received {received}"
-            )
-
-
-def _pictures_are_drawable(params: Params) -> Iterator[str]:
+def pictures_are_drawable(params: "Params") -> Iterator[Mistake]:
     render, train = params.render, params.train
     for key, rows, columns, scale in (
         ("train.sample_rows", train.sample_rows, train.sample_columns, 1),
@@ -97,17 +112,5 @@ def _pictures_are_drawable(params: Params) -> Iterator[str]:
         height = rows * scale * params.data.image_size
         width = columns * scale * params.data.image_size
         if max(height, width) > LONGEST_SIDE or height * width > MOST_PIXELS:
-            yield (
-                f"{key}: expected a picture of at most {LONGEST_SIDE} pixels a side "
-                f"and {MOST_PIXELS} in all; received one of {width} x {height}"
-            )
-
-
-CHECKS: tuple[Callable[[Params], Iterator[str]], ...] = (
-    _network_halves_images,
-    _devices_share_batches,
-    _classes_need_a_conditional_network,
-    _guidance_needs_dropped_labels,
-    _figures_have_enough_images,
-    _pictures_are_drawable,
-)
+            limits = f"{LONGEST_SIDE} pixels a side and {MOST_PIXELS} in all"
+            yield key, f"a picture of at most {limits}", f"one of {width} x {height}"

@@ -1,17 +1,17 @@
-"""Mistakes in the settings, told in plain words."""
+"""Wrong settings in plain words: key, expected, received."""
 
 import difflib
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
-
 from ddim.errors import one_line
+from ddim.settings.fields import Section
 
 EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a mapping",
+    "each_once": "each entry once",
     "finite_number": "a finite number",
     "float_type": "a number",
     "greater_than": "a number above {gt}",
@@ -23,63 +23,78 @@ EXPECTED = {
     "literal_error": "{expected}",
     "model_type": "a section of settings",
     "multiple_of": "a multiple of {multiple_of}",
+    "one_of": "one of {names}",
     "string_too_short": "some text",
     "string_type": "text",
     "string_unicode": "text that UTF-8 can hold",
     "too_long": "at most {max_length} entries",
     "too_short": "at least {min_length} entries",
     "tuple_type": "a list",
+    "value_error": "{error}",
 }
-"""Kinds of mistakes that pydantic tells apart, in our words."""
+"""By the type of the error: pydantic's, and those of `ddim.settings.fields`."""
 
 
-def lines(details: Sequence[Mapping[str, Any]], settings: type[BaseModel]) -> list[str]:
-    """Pydantic's error details in words, a line per mistake."""
-    # A wrong entry makes its list too short as well, of which there is no need to talk.
+def lines(details: Sequence[Mapping[str, Any]], kind: type[Section]) -> Iterator[str]:
+    """A line per mistake, from pydantic's error details for this kind of section."""
+    for key, expected, received in mistakes(details, kind):
+        yield f"{key}: expected {expected}; received {received}"
+
+
+def mistakes(
+    details: Sequence[Mapping[str, Any]], kind: Any
+) -> Iterator[tuple[str, str, str]]:
+    """Key, expected and received of pydantic's error details for this kind of value."""
+    # A wrong entry makes its list too short as well; the entry's own line is enough.
     blamed = {detail["loc"][:-1] for detail in details}
-    return [
-        in_words(detail, settings)
-        for detail in details
-        if detail["type"] != "too_short" or detail["loc"] not in blamed
-    ]
+    for detail in details:
+        if detail["type"] != "too_short" or detail["loc"] not in blamed:
+            yield from _mistakes(detail, kind)
 
 
-def in_words(detail: Mapping[str, Any], settings: type[BaseModel]) -> str:
-    """One of pydantic's error details as: key, expected, received."""
-    # A mapping's wrong key is followed by what pydantic calls its place.
-    parts = [str(part) for part in detail["loc"] if part != "[key]"]
-    key = one_line(".".join(parts))[:LONGEST_KEY]
-    if detail["type"] == "extra_forbidden":
-        nearest = _known_key(detail["loc"], settings)
-        return f"{key}: expected {nearest}; received this unknown key"
-    if detail["type"] == "missing":
-        return f"{key}: expected a value; received none"
+def _mistakes(detail: Mapping[str, Any], kind: Any) -> Iterator[tuple[str, str, str]]:
+    # Pydantic writes "[key]" behind the key of a mapping that is itself wrong.
+    place = [str(part) for part in detail["loc"] if part != "[key]"]
     received = short(detail["input"])
-    if detail["type"] in EXPECTED:
-        expected = EXPECTED[detail["type"]].format(**detail.get("ctx", {}))
-        return f"{key}: expected {expected}; received {received}"
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message if "received" in message else f"{message}; received {received}"
-    if not key:
-        return message
-    # What a section as a whole finds wrong begins with the key inside the section.
-    return f"{key}{': ' if message.startswith('expected') else '.'}{message}"
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "together":
+            for key, expected, value in context["mistakes"]:
+                text = value if isinstance(value, str) else short(value)
+                yield _key([*place, key]), expected, text
+        case "extra_forbidden":
+            yield _key(place), _known_keys(detail["loc"], kind), "this unknown key"
+        case "missing":
+            yield _key(place), "a value", "none"
+        case other:
+            expected = EXPECTED.get(other, f"another value ({detail['msg']})")
+            yield _key(place), expected.format(**context), received
 
 
-def _known_key(location: tuple[Any, ...], settings: type[BaseModel]) -> str:
-    """The keys that may stand where an unknown one was found, nearest first."""
-    section: Any = settings
+def _key(place: Sequence[str]) -> str:
+    return one_line(".".join(place))[:LONGEST_KEY]
+
+
+def _known_keys(location: tuple[Any, ...], kind: Any) -> str:
+    """The keys that may stand where an unknown one was found, or the nearest."""
     for part in location[:-1]:
-        section = section.model_fields[part].annotation
-    known = list(section.model_fields)
-    if not known:
-        return "no options"
+        kind = _fields(kind)[part]
+    known = list(_fields(kind))
     nearest = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"{nearest[0]} perhaps" if nearest else f"one of {', '.join(known)}"
+    if nearest:
+        return f"{nearest[0]} perhaps"
+    return f"one of {', '.join(known)}" if known else "no options"
+
+
+def _fields(kind: Any) -> dict[str, Any]:
+    """The keys of a section, or of a TypedDict, and their types."""
+    if issubclass(kind, Section):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    return kind.__annotations__
 
 
 def short(value: object) -> str:
-    """A received value as YAML users write it, in one line, cut where it is long."""
+    """A received value in one line as YAML writes it; a long one is cut."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     try:
@@ -92,7 +107,7 @@ def short(value: object) -> str:
 LONGEST = 60
 LONGEST_KEY = 200
 BRIEFLY = reprlib.Repr()
-"""Aliases make a small YAML file a value that would take for ever to write out."""
+"""Stops early: aliases expand a small YAML file to an endless value."""
 BRIEFLY.maxlevel = 4
 BRIEFLY.maxtuple = BRIEFLY.maxlist = BRIEFLY.maxset = BRIEFLY.maxdict = 16
 BRIEFLY.maxstring = BRIEFLY.maxlong = BRIEFLY.maxother = 2 * LONGEST

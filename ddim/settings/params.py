@@ -4,7 +4,7 @@
 `ddim.settings.cross_checks` what does not go together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,41 +13,10 @@ from pydantic import ValidationError
 
 from ddim.errors import DdimError, one_line
 from ddim.paths import resolve
-from ddim.settings import cross_checks, messages
+from ddim.settings import messages
 from ddim.settings.fields import Section
 from ddim.settings.messages import short
-from ddim.settings.sections import (
-    DataParams,
-    DiffusionParams,
-    EvaluateParams,
-    KidParams,
-    NetworkParams,
-    Params,
-    RenderParams,
-    RuntimeParams,
-    SamplingParams,
-    TrackingParams,
-    TrainParams,
-)
-
-__all__ = [
-    "DataParams",
-    "DiffusionParams",
-    "EvaluateParams",
-    "KidParams",
-    "NetworkParams",
-    "Params",
-    "RenderParams",
-    "RuntimeParams",
-    "SamplingParams",
-    "SettingsError",
-    "TrackingParams",
-    "TrainParams",
-    "load",
-    "read_yaml",
-    "validate",
-    "validate_section",
-]
+from ddim.settings.sections import Params
 
 
 class SettingsError(DdimError):
@@ -69,16 +38,22 @@ def load(path: str | Path = "params.yaml") -> Params:
 
 def validate(settings: Mapping[str, Any]) -> Params:
     """Settings as nested mappings to `Params`; files they name are not looked at."""
-    params = _validate(Params, settings)
-    lines = cross_checks.mistakes(params)
-    if lines:
-        raise _settings_error(lines)
-    return params
+    return validate_section(Params, settings)
 
 
-def validate_section(kind: type[S], settings: Mapping[str, Any]) -> S:
+def validate_section(kind: type[S], settings: Any) -> S:
     """One section alone, as it is kept beside a trained model."""
-    return _validate(kind, settings)
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        lines = list(messages.lines(error.errors(), kind))
+    if len(lines) > LINES_SHOWN:
+        lines[LINES_SHOWN:] = [f"and {len(lines) - LINES_SHOWN} more"]
+    raise SettingsError("\n       ".join(lines))
+
+
+LINES_SHOWN = 20
+"""Mistakes in one message, at most."""
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -103,50 +78,36 @@ UNREADABLE = (
     yaml.YAMLError,
     *(ValueError, LookupError, AttributeError, ArithmeticError, RecursionError),
 )
-"""What PyYAML raises: the second line for scalars that are not what their tag or form
+"""What PyYAML raises. The last line: for scalars that are not what their tag or form
 says, such as the day 2020-13-45, and for brackets nested a thousand deep."""
 
 
 def _reason(error: BaseException) -> str:
-    mark = getattr(error, "problem_mark", None)
-    if isinstance(error, yaml.MarkedYAMLError) and mark and error.problem:
-        told = f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
-    else:
-        told = str(error) or type(error).__name__
-    return one_line(" ".join(told.split()))[:300]
+    reason = str(error) or type(error).__name__
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark = error.problem_mark
+        reason = f"{error.problem} in line {mark.line + 1}, column {mark.column + 1}"
+    return one_line(" ".join(reason.split()))[:300]
 
 
 def _check_files(params: Params) -> None:
-    weights, folder = params.kid.weights, params.data.folder
-    if weights not in ("imagenet", "random"):
-        expected = "expected imagenet, random or the path of a weights file"
-        _check_path(f"kid.weights: {expected}", weights, Path.is_file)
+    """Raise `SettingsError` if a file or folder that the settings name is not there."""
+    if params.kid.weights not in ("imagenet", "random"):
+        expected = "imagenet, random or the path of a weights file"
+        _check_path("kid.weights", expected, params.kid.weights, Path.is_file)
     if params.data.source == "folder":
-        expected = "expected a folder of images"
-        _check_path(f"data.folder: {expected}", folder, Path.is_dir)
+        _check_path(
+            "data.folder", "a folder of images", params.data.folder, Path.is_dir
+        )
 
 
-def _check_path(expected: str, path: str, is_right: Callable[[Path], bool]) -> None:
+def _check_path(
+    key: str, expected: str, path: str, test: Callable[[Path], bool]
+) -> None:
     try:
-        reason = "" if is_right(resolve(path)) else "is not there"
+        reason = "" if test(resolve(path)) else "is not there"
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
     if reason:
-        raise SettingsError(f"{expected}; received {short(path)}, which {reason}")
-
-
-def _validate(kind: type[S], settings: Any) -> S:
-    try:
-        return kind.model_validate(settings)
-    except ValidationError as error:
-        raise _settings_error(messages.lines(error.errors(), kind)) from None
-
-
-def _settings_error(lines: Sequence[str]) -> SettingsError:
-    more = len(lines) - LINES_SHOWN
-    shown = [*lines[:LINES_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-    return SettingsError("\n       ".join(shown))
-
-
-LINES_SHOWN = 20
-"""Mistakes told at once."""
+        received = f"{short(path)}, which {reason}"
+        raise SettingsError(f"{key}: expected {expected}; received {received}")

@@ -1,37 +1,38 @@
 """The sections of `params.yaml`: their keys, and what values these take.
 
-No setting has a default here: `params.yaml` is the one place that holds them.
+No setting has a default here.
 """
 
-from typing import Annotated, Any, Literal, Self
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from ddim.diffusion.losses import LOSSES, WEIGHTINGS
 from ddim.diffusion.noise_levels import NOISE_LEVELS
 from ddim.diffusion.parametrization import PREDICTIONS
-from ddim.settings import sampler_options
+from ddim.diffusion.samplers import SAMPLERS
+from ddim.preparation.sources import SOURCES
+from ddim.settings import cross_checks
 from ddim.settings.fields import (
     BatchSize,
     Channels,
     ClassName,
     Count,
+    EachOnce,
     Flag,
-    Fraction,
     Frequency,
     GridName,
     Guidance,
-    GuidanceScales,
     Images,
     Integer,
     KarrasRho,
-    LayerName,
-    Levels,
+    Level,
     NonNegative,
     Positive,
     Real,
     SamplerName,
-    SamplerNames,
     ScheduleName,
     Section,
     Seed,
@@ -41,13 +42,23 @@ from ddim.settings.fields import (
     Steps,
     Text,
     Width,
-    Widths,
     one_of,
 )
 
+Prediction = Annotated[Text, one_of(PREDICTIONS)]
+
+# The dicts with these keys are bound to Keras; a test compares them.
+NoiseInput = Literal["variance", "rate", "signal_rate", "log_snr"]
+Normalization = Literal["batch", "group", "layer", "none"]
+Activation = Literal["swish", "gelu", "relu"]
+Upsampling = Literal["bilinear", "nearest", "transposed"]
+Optimizer = Literal["adamw", "adam"]
+LearningRateSchedule = Literal["constant", "cosine"]
+Backend = Literal["tensorflow", "jax"]
+
 
 class DataParams(Section):
-    source: Literal["tfds", "folder", "procedural"]
+    source: Annotated[Text, one_of(SOURCES)]
     name: Text
     folder: Text
     images: Annotated[Images, Field(ge=10)]
@@ -58,74 +69,39 @@ class DataParams(Section):
     seed: Seed
 
 
-LEAST_RANGE = 0.001
-"""Of signal rates; time grids and samplers divide by what lies between two steps."""
-
-
 class DiffusionParams(Section):
     schedule: ScheduleName
     min_signal_rate: SignalRate
     max_signal_rate: SignalRate
     discrete_steps: Annotated[Integer, Field(ge=2, le=4000)]
-    prediction: Annotated[Text, one_of(PREDICTIONS)]
+    prediction: Prediction
 
-    @model_validator(mode="after")
-    def _rates_are_ordered(self) -> Self:
-        if self.max_signal_rate - self.min_signal_rate < LEAST_RANGE:
-            raise ValueError(
-                "min_signal_rate: expected a number below max_signal_rate, by "
-                f"{LEAST_RANGE} at least; received {self.min_signal_rate} and "
-                f"{self.max_signal_rate}"
-            )
-        return self
+    checks = (cross_checks.rates_are_ordered,)
 
 
 class NetworkParams(Section):
-    widths: Widths
+    widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
     depth: Annotated[Integer, Field(ge=1, le=16)]
     embedding_dims: Annotated[Width, Field(multiple_of=2)]
     embedding_min_frequency: Frequency
     embedding_max_frequency: Frequency
     embedding: Literal["input", "blocks"]
-    noise_input: Literal["variance", "rate", "signal_rate", "log_snr"]
-    normalization: Literal["batch", "group", "layer", "none"]
-    activation: Literal["swish", "gelu", "relu"]
-    upsampling: Literal["bilinear", "nearest", "transposed"]
-    attention_levels: Levels
+    noise_input: NoiseInput
+    normalization: Normalization
+    activation: Activation
+    upsampling: Upsampling
+    attention_levels: Annotated[tuple[Level, ...], EachOnce]
     attention_heads: Count
     residual_scale: Annotated[Positive, Field(le=10)]
     skips: Flag
     residuals: Flag
     class_conditional: Flag
 
-    @model_validator(mode="after")
-    def _options_fit_the_widths(self) -> Self:
-        if self.embedding_min_frequency >= self.embedding_max_frequency:
-            raise ValueError(
-                "embedding_min_frequency: expected a number below "
-                f"embedding_max_frequency; received {self.embedding_min_frequency} and "
-                f"{self.embedding_max_frequency}"
-            )
-        if any(level >= len(self.widths) for level in self.attention_levels):
-            raise ValueError(
-                "attention_levels: expected attention_levels from 0 to "
-                f"{len(self.widths) - 1}, one per entry of widths; received "
-                f"{list(self.attention_levels)}"
-            )
-        normalized = [*self.widths, self.embedding_dims]
-        if self.normalization == "group" and any(width % 8 for width in normalized):
-            raise ValueError(
-                "widths: expected multiples of 8, and embedding_dims likewise, with "
-                f"normalization: group; received {list(self.widths)} and "
-                f"{self.embedding_dims}"
-            )
-        heads = self.attention_heads
-        if any(self.widths[level] % heads for level in self.attention_levels):
-            raise ValueError(
-                "attention_heads: expected a divisor of the widths at "
-                f"attention_levels; received {heads} for widths {list(self.widths)}"
-            )
-        return self
+    checks = (
+        cross_checks.frequencies_are_ordered,
+        cross_checks.groups_divide_widths,
+        cross_checks.attention_fits_widths,
+    )
 
 
 class TrainParams(Section):
@@ -136,19 +112,19 @@ class TrainParams(Section):
     devices: Annotated[Count, Field(le=65_536)]
     steps_per_execution: Annotated[Count, Field(le=1024)] | None
     loss: Annotated[Text, one_of(LOSSES)]
-    loss_target: Annotated[Text, one_of(PREDICTIONS)]
+    loss_target: Prediction
     loss_weighting: Annotated[Text, one_of(WEIGHTINGS)]
     min_snr_gamma: Annotated[Positive, Field(le=1e6)]
     noise_levels: Annotated[Text, one_of(NOISE_LEVELS)]
-    optimizer: Literal["adamw", "adam"]
+    optimizer: Optimizer
     learning_rate: Annotated[Positive, Field(le=1e38)]
     weight_decay: Annotated[NonNegative, Field(le=1e38)]
-    learning_rate_schedule: Literal["constant", "cosine"]
+    learning_rate_schedule: LearningRateSchedule
     warmup_steps: Annotated[Integer, Field(ge=0, lt=2**31)]
     gradient_clip_norm: Annotated[Real, Field(ge=1e-6, le=1e6)] | None
     ema_decay: Annotated[Real, Field(ge=0, lt=1)]
     horizontal_flips: Flag
-    label_dropout: Fraction
+    label_dropout: Annotated[Real, Field(ge=0, le=1)]
     kid_images: Images | None
     kid_steps: Steps
     sample_rows: Side
@@ -158,10 +134,36 @@ class TrainParams(Section):
 
 class KidParams(Section):
     weights: Text
-    layer: LayerName
+    layer: Text
     image_size: Annotated[Integer, Field(ge=75, le=1024)]
     images: Images
     batch_size: Annotated[BatchSize, Field(ge=2)]
+
+
+def _dict_of(name: str, fields: dict[str, Any]) -> Any:
+    """The type of a plain dict that holds any of these keys and no others."""
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return with_config(config)(TypedDict(name, fields, total=False))  # type: ignore
+
+
+def _options_of(sampler: str) -> Any:
+    """A dict of the options in a sampler's signature, whose annotations are ranges."""
+    signature = inspect.signature(SAMPLERS[sampler])
+    options = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+        and name not in ("callback", "draw_noise")  # the generator passes these
+    }
+    return _dict_of(sampler, options)
+
+
+if TYPE_CHECKING:
+    SamplerOptions = dict[str, dict[str, Any]]
+else:
+    SamplerOptions = _dict_of(
+        "samplers", {name: _options_of(name) for name in SAMPLERS}
+    )
 
 
 class SamplingParams(Section):
@@ -171,18 +173,13 @@ class SamplingParams(Section):
     clip: Flag
     batch_size: BatchSize
     guidance_scale: Guidance
-    options: dict[SamplerName, dict[str, Any]]
-
-    @model_validator(mode="after")
-    def _options_are_the_samplers(self) -> Self:
-        sampler_options.check_each(self.options)
-        return self
+    options: SamplerOptions
 
 
 class EvaluateParams(Section):
-    samplers: SamplerNames
+    samplers: Annotated[tuple[SamplerName, ...], Field(min_length=1), EachOnce]
     diffusion_steps: StepCounts
-    guidance_scales: GuidanceScales
+    guidance_scales: Annotated[tuple[Guidance, ...], EachOnce]
     images: Images | None
     subsets: Annotated[Count, Field(le=100_000)]
     subset_size: Images
@@ -205,7 +202,7 @@ class RenderParams(Section):
 
 
 class RuntimeParams(Section):
-    backend: Literal["tensorflow", "jax"]
+    backend: Backend
     precision: Literal["float32", "mixed_bfloat16"]
     deterministic: Flag
 
@@ -228,3 +225,11 @@ class Params(Section):
     render: RenderParams
     runtime: RuntimeParams
     tracking: TrackingParams
+
+    checks = (
+        cross_checks.network_halves_images,
+        cross_checks.devices_share_batches,
+        cross_checks.classes_need_a_conditional_network,
+        cross_checks.guidance_needs_dropped_labels,
+        cross_checks.pictures_are_drawable,
+    )

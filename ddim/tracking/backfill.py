@@ -13,7 +13,7 @@ from ddim.errors import DdimError
 from ddim.files import read_json, sha256
 from ddim.paths import PATHS
 from ddim.settings import params as settings_of
-from ddim.settings.params import Params
+from ddim.settings.sections import Params
 from ddim.tracking import curves
 from ddim.tracking.matching import Values
 from ddim.tracking.provenance import MODEL_SECTIONS, parameters

@@ -19,7 +19,7 @@ import yaml
 from ddim import runtime
 from ddim.errors import DdimError
 from ddim.settings import recipes
-from ddim.settings.params import Params
+from ddim.settings.sections import Params
 
 MODEL_SECTIONS = {"data", "diffusion", "network", "train", "kid"}
 """Sections of the settings that make a trained model what it is."""

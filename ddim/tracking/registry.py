@@ -23,7 +23,7 @@ from typing import Any
 from ddim import runtime
 from ddim.files import sha256
 from ddim.paths import DESCRIPTION, WEIGHTS
-from ddim.settings.params import Params
+from ddim.settings.sections import Params
 from ddim.tracking.matching import CHECKPOINT_TAG
 from ddim.tracking.provenance import data_name, installed
 

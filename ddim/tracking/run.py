@@ -17,7 +17,7 @@ from typing import Any
 
 from ddim.errors import DdimError
 from ddim.files import sha256
-from ddim.settings.params import Params
+from ddim.settings.sections import Params
 from ddim.tracking import curves, dataset, matching, provenance, registry, store
 from ddim.tracking.matching import CHECKPOINT_TAG, Values
 from ddim.tracking.provenance import Settings

@@ -1,5 +1,7 @@
 """Batches of crops for training and validation."""
 
+from dataclasses import KW_ONLY, dataclass
+
 import keras
 import numpy as np
 
@@ -11,69 +13,59 @@ from ddim.settings.sections import TrainParams
 from ddim.training import devices
 
 
+@dataclass(eq=False)
 class Batches(keras.utils.PyDataset):
-    """Shuffled batches of uint8 crops, whole ones only.
+    """Whole, shuffled batches of uint8 crops.
 
-    The order is a function of (seed, epoch): set `epoch` before each pass, or leave it
-    for the same order every time. One pass goes over the images `repetitions` times.
-    Items are mappings with `images` (batch, height, width, channels) and, if asked for,
-    `labels` (batch,). Of each batch, `share` is which of how many equal parts to give.
+    The order is a function of (seed, epoch), and one epoch goes over the images
+    `repetitions` times. Items are mappings with `images` (batch, height, width,
+    channels) and, where there are any, `labels` (batch,).
+    `share` = (index, count): return only that part of each batch.
     """
 
-    def __init__(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray | None,
-        *,
-        batch_size: int,
-        repetitions: int = 1,
-        seed: int = 0,
-        share: tuple[int, int] = (0, 1),
-    ) -> None:
+    images: np.ndarray
+    labels: np.ndarray | None
+    _: KW_ONLY
+    batch_size: int
+    repetitions: int = 1
+    seed: int = 0
+    share: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
         super().__init__()
-        self.images = images
-        self.labels = labels
-        self.batch_size = batch_size
-        self.repetitions = repetitions
-        self.seed = seed
-        self.share = share
-        self.epoch = 0
-        self._order: tuple[int, np.ndarray] | None = None
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Shuffle: one permutation of the images after another."""
+        generator = np.random.default_rng([self.seed, epoch])
+        self.order = np.concatenate(
+            [generator.permutation(len(self.images)) for _ in range(self.repetitions)]
+        )
 
     def __len__(self) -> int:
-        return len(self.images) * self.repetitions // self.batch_size
+        return len(self.order) // self.batch_size
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
-        rows = self.rows(index)
-        batch = {"images": np.asarray(self.images[rows])}
+        indices = self.indices(index)
+        batch = {"images": np.asarray(self.images[indices])}
         # Mapped pages, and the many around them, count as resident memory.
         crops.release(self.images)
         if self.labels is not None:
-            batch["labels"] = self.labels[rows]
+            batch["labels"] = self.labels[indices]
         return (batch,)
 
-    def rows(self, index: int) -> np.ndarray:
-        """Numbers of the images that make a batch, or this share of it."""
+    def indices(self, index: int) -> np.ndarray:
+        """Indices of the images of a batch, or of this share of it."""
         part, parts = self.share
         size = self.batch_size // parts
         start = index * self.batch_size + part * size
-        return self._epoch_order()[start : start + size]
-
-    def _epoch_order(self) -> np.ndarray:
-        """Rows of this epoch: one permutation of the images after another."""
-        if self._order is None or self._order[0] != self.epoch:
-            generator = np.random.default_rng([self.seed, self.epoch])
-            passes = [
-                generator.permutation(len(self.images)) for _ in range(self.repetitions)
-            ]
-            self._order = (self.epoch, np.concatenate(passes))
-        return self._order[1]
+        return self.order[start : start + size]
 
 
 def make(
     description: Description, train: TrainParams, paths: Paths
 ) -> tuple[Batches, Batches]:
-    """Training batches in the epoch's order, validation batches in a fixed one.
+    """Batches for training and for validation.
 
     Raises `DdimError` if there are too few images for a batch, if images lack the class
     that a conditional network needs, or if devices cannot share the batches.

@@ -1,11 +1,11 @@
-"""Around an epoch: seeds, val_kid, pictures, the best weights, the history.
+"""What happens around an epoch: seeds, val_kid, pictures, best weights, history.
 
-Their order in the list matters: each adds to the `logs` that the next ones read.
+The order of the callbacks matters: some read what others add to the `logs`.
 """
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,7 @@ from ddim.files import atomic
 from ddim.metrics.inception import Encoder
 from ddim.metrics.kid import kid, kid_batches
 from ddim.networks import checkpoint
-from ddim.sampling.generator import Generator
-from ddim.sampling.grid import image_grid, row_labels, save_png
+from ddim.sampling.grid import save_png
 from ddim.training import resume
 from ddim.training.batches import Batches
 
@@ -28,116 +27,96 @@ EPOCHS = "epochs"
 
 
 class SeedEpochs(keras.callbacks.Callback):
-    """Makes order and noise of an epoch functions of (seed, epoch)."""
+    """Makes the order and the noise of an epoch functions of (seed, epoch)."""
 
     def __init__(self, batches: Batches) -> None:
         super().__init__()
         self.batches = batches
 
     def on_epoch_begin(self, epoch: int, logs: dict) -> None:
-        self.batches.epoch = epoch
+        self.batches.start_epoch(epoch)
         self.model.seed_epoch(epoch)
 
 
 class NotFiniteError(DdimError):
-    """A figure of the training is infinite or no number."""
+    """A loss or KID is infinite or not a number."""
+
+    def __init__(self, name: str, value: float, epoch: int, place: str = "") -> None:
+        super().__init__(
+            f"train: expected a finite {name}; received {value} in epoch {epoch + 1}"
+            f"{place}. A lower train.learning_rate or train.gradient_clip_norm: 1.0 "
+            "may help"
+        )
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends training because of the first step whose loss is not a number.
+    """Ends training at the first loss that is infinite or not a number.
 
-    It looks at losses `late` steps or more after: to read one is to wait for the
-    device, which would have nothing to do until the next steps are handed to it.
+    Checks losses `late` steps behind: reading one blocks until the device is done.
     """
 
     def __init__(self, late: int = 8) -> None:
         super().__init__()
         self.late = late
         self.epoch = 0
-        self.waiting: deque[tuple[int, Any]] = deque()
+        self.unchecked: deque[tuple[int, Any]] = deque()
 
     def on_epoch_begin(self, epoch: int, logs: dict) -> None:
         self.epoch = epoch
-        self.waiting.clear()
+        self.unchecked.clear()
 
     def on_train_batch_end(self, batch: int, logs: dict) -> None:
-        self.waiting.append((batch, logs["loss"]))
+        self.unchecked.append((batch, logs["loss"]))
         self._check(until=batch - self.late)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self._check(until=math.inf)
 
     def _check(self, until: float) -> None:
-        """Look at the losses of all steps up to this one."""
-        while self.waiting and self.waiting[0][0] <= until:
-            batch, loss = self.waiting.popleft()
+        """Check the losses of all steps up to this one."""
+        while self.unchecked and self.unchecked[0][0] <= until:
+            batch, loss = self.unchecked.popleft()
             if not math.isfinite(float(loss)):
+                # Keras overshoots where the last call of an epoch has fewer steps.
+                step = min(batch + 1, (self.params or {}).get("steps", math.inf))
                 raise NotFiniteError(
-                    f"train: expected a finite loss; received {float(loss)} in epoch "
-                    f"{self.epoch + 1}, by step {self._step(batch)}. A lower "
-                    "train.learning_rate or train.gradient_clip_norm: 1.0 may help"
+                    "loss", float(loss), self.epoch, f", by step {step}"
                 )
-
-    def _step(self, batch: int) -> int:
-        """As a user counts; the last call of an epoch may end before its last one."""
-        steps = (self.params or {}).get("steps")
-        return min(batch + 1, steps or batch + 1)
 
 
 class ValKid(keras.callbacks.Callback):
     """Puts `val_kid` (pooled) and `val_kid_batches` of the EMA network into the logs.
 
-    The same initial noise every epoch, so that epochs differ by the weights alone.
+    `draw` yields batches of images, the same every time but for the weights.
     """
 
     def __init__(
         self,
-        generator: Generator,
+        draw: Callable[[], Iterable[np.ndarray]],
         encoder: Encoder,
         real_features: np.ndarray,
-        *,
-        images: int,
-        steps: int,
-        seed: int,
         batch_size: int,
     ) -> None:
         super().__init__()
-        self.generator = generator
+        self.draw = draw
         self.encoder = encoder
         self.real_features = real_features
-        self.images, self.steps, self.seed = images, steps, seed
         self.batch_size = batch_size
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        batches = self.generator.batches(self.images, self.steps, self.seed)
-        generated = np.concatenate([self.encoder(batch) for batch in batches])
+        generated = np.concatenate([self.encoder(batch) for batch in self.draw()])
         logs["val_kid"] = kid(self.real_features, generated)
-        batch_size = min(self.batch_size, self.images, len(self.real_features))
+        batch_size = min(self.batch_size, len(generated), len(self.real_features))
         logs["val_kid_batches"] = kid_batches(self.real_features, generated, batch_size)
 
 
 class SampleGrid(keras.callbacks.Callback):
-    """Draws a grid of EMA samples from fixed noise as `epochs/epoch_0001.png`.
+    """Saves the picture that `draw` returns as `epochs/epoch_0001.png`."""
 
-    Each row of a class-conditional network is of one class.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        generator: Generator,
-        *,
-        rows: int,
-        columns: int,
-        steps: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, folder: Path, draw: Callable[[], np.ndarray]) -> None:
         super().__init__()
         self.folder = folder / EPOCHS
-        labels = row_labels(rows, columns, generator.num_classes)
-        self.draw = lambda: image_grid(
-            generator.images(rows * columns, steps, seed, labels=labels), rows, columns
-        )
+        self.draw = draw
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         save_png(self.folder / f"epoch_{epoch + 1:04d}.png", self.draw())
@@ -146,8 +125,7 @@ class SampleGrid(keras.callbacks.Callback):
 class KeepBest(keras.callbacks.Callback):
     """Saves the EMA weights of the epoch with the lowest `val_kid`.
 
-    Each under a name of its own, so that the state of the epoch before stays true until
-    there is another.
+    Each epoch's file has its own name: a saved state names the one it belongs to.
     """
 
     def __init__(self, folder: Path, best: float = math.inf, epoch: int = 0) -> None:
@@ -158,29 +136,25 @@ class KeepBest(keras.callbacks.Callback):
 
     @property
     def path(self) -> Path:
-        """Of the best weights so far; there are none before the first epoch ends."""
+        """File of the best weights so far; epoch 0 stands for none."""
         return self.folder / f"best_{self.epoch:04d}.weights.h5"
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         if not math.isfinite(logs["val_kid"]):
-            raise NotFiniteError(
-                f"train: expected a finite val_kid; received {logs['val_kid']} in "
-                f"epoch {epoch + 1}. A lower train.learning_rate or "
-                "train.gradient_clip_norm: 1.0 may help"
-            )
+            raise NotFiniteError("val_kid", logs["val_kid"], epoch)
         if logs["val_kid"] < self.best:
             self.best, self.epoch = logs["val_kid"], epoch + 1
             checkpoint.save_weights(self.model.ema_network, self.path)
 
     def forget_others(self) -> None:
-        """Delete the weights of epochs that are not the best any more."""
+        """Delete the weights of epochs that are no longer the best."""
         for path in self.folder.glob("best_*.weights.h5"):
             if path != self.path:
                 path.unlink()
 
 
 class History(keras.callbacks.Callback):
-    """Keeps one row per epoch in `history.csv` and then publishes it."""
+    """Writes one row per epoch to `history.csv`, then calls `publish`."""
 
     def __init__(
         self, folder: Path, rows: list[dict], publish: Callable[[], None]
@@ -198,7 +172,7 @@ class History(keras.callbacks.Callback):
 
 
 class SaveState(keras.callbacks.Callback):
-    """Writes after every epoch what training needs to go on; comes last in the list."""
+    """Saves what a resumed training needs; comes last in the list of callbacks."""
 
     def __init__(self, folder: Path, best: KeepBest, table: History) -> None:
         super().__init__()

@@ -1,19 +1,17 @@
 """One training on several devices: data parallel, by Keras's distribution API.
 
-Every device holds all weights and takes an equal share of each batch; sums, means and
-batch statistics go over all shares, so that the result is that of one device but for
-rounding. Only the JAX backend of Keras has it. Devices of other processes take part if
-the environment of each names them all (`VARIABLES`); process 0 leads: it alone reads
-and writes states, judges and shows.
-
-Of the package only `runtime`, `feeding` and this module name a backend.
+Every device holds all weights and computes an equal share of each batch. Sums, means
+and batch statistics cover all shares, so the result is that of one device but for
+rounding. Only the JAX backend can do this. Devices of several processes train together
+if the environment of each process sets `VARIABLES`. Process 0 is the leader: it alone
+saves states, computes val_kid and draws pictures.
 """
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,30 +24,30 @@ ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 COUNT = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 NUMBER = "KERAS_DISTRIBUTION_PROCESS_ID"
 VARIABLES = (ADDRESSES, COUNT, NUMBER)
-"""Read by `keras.distribution.initialize`: where process 0 is (host:port), how many
-processes there are, and which of them this is."""
+"""Read by `keras.distribution.initialize`: address of process 0 (host:port), number of
+processes, and index of this process."""
 
 LOST = re.compile("gloo|nccl|peer|coordination service|heartbeat", re.IGNORECASE)
-"""What errors of JAX speak of when another process is gone."""
+"""Words in errors of JAX when another process is gone."""
 
 
 def processes() -> int:
-    """How many processes train together, this one among them."""
+    """Number of processes that train together, including this one."""
     return _whole_number(COUNT, 1)
 
 
 def process() -> int:
-    """Which of them this is."""
+    """Index of this process."""
     return _whole_number(NUMBER, 0)
 
 
 def leads() -> bool:
-    """Whether this is the process that reads and writes states, judges and shows."""
+    """Whether this is process 0."""
     return process() == 0
 
 
 def share() -> tuple[int, int]:
-    """Which of how many equal shares of a batch this process is to provide."""
+    """(index, count): this process provides one of `count` equal parts of a batch."""
     return process(), processes()
 
 
@@ -61,10 +59,10 @@ def _whole_number(name: str, default: int) -> int:
 
 
 def join() -> None:
-    """Wait for the other processes, if the environment names any, and join them.
+    """Connect to the other processes, if the environment names any.
 
-    Comes after `runtime.setup` and before anything is computed. Raises `DdimError` on a
-    backend that cannot, on an incomplete environment and if the others do not come.
+    Call it after `runtime.setup` and before anything is computed. Raises `DdimError` on
+    the wrong backend, on an incomplete environment and if a process does not come.
     """
     missing = [name for name in VARIABLES if not os.environ.get(name)]
     if len(missing) == len(VARIABLES):
@@ -99,43 +97,42 @@ def _check_backend(what: str) -> None:
 
 @contextmanager
 def spread(count: int) -> Iterator[None]:
-    """What to build, compile and train a model in, for `count` devices to share it.
+    """Models that are built, compiled and trained in this context use `count` devices.
 
-    Of one process the first `count` devices take part, of several all. Raises
-    `DdimError` if that is not their number, and if another process is gone.
+    They are the first `count` of one process, or all devices of several processes.
+    Raises `DdimError` if there are not so many, or if another process is gone.
     """
     if count == processes() == 1:
         yield
         return
-    with _distribution(count).scope(), _plain_loss("to stay"):
-        yield
-
-
-def _distribution(count: int) -> Any:
     import keras
 
     _check_backend("train.devices")
     devices = keras.distribution.list_devices()
-    if len(devices) < count or (processes() > 1 and len(devices) != count):
-        found = f"{len(devices)}, {_in_all()}"
-        raise DdimError(
-            f"train.devices: expected {'at most ' * (processes() == 1)}{found}; "
-            f"received {count}"
-        )
-    return keras.distribution.DataParallel(
+    _check_count(count, len(devices))
+    distribution = keras.distribution.DataParallel(
         devices=devices[:count], auto_shard_dataset=False
     )
+    with distribution.scope(), _plain_loss("to stay"):
+        yield
 
 
-def _in_all() -> str:
-    if processes() == 1:
-        return "the number of devices that JAX finds"
-    return f"the number of devices of all {processes()} processes together"
+def _check_count(count: int, found: int) -> None:
+    if processes() > 1 and count != found:
+        raise DdimError(
+            f"train.devices: expected {found}, the number of devices of all "
+            f"{processes()} processes together; received {count}"
+        )
+    if count > found:
+        raise DdimError(
+            f"train.devices: expected at most {found}, the number of devices that JAX "
+            f"finds; received {count}"
+        )
 
 
 @contextmanager
 def undivided() -> Iterator[None]:
-    """Within `spread`: what is built here lives on one device of this process alone."""
+    """Within `spread`: models that are built in this context use one device."""
     import keras
 
     before = keras.distribution.distribution()
@@ -146,58 +143,52 @@ def undivided() -> Iterator[None]:
         keras.distribution.set_distribution(before)
 
 
-def check_alike(inputs: Mapping[str, Any]) -> None:
-    """Raise `DdimError` if the processes do not train the same; all call it together.
+def check_same(inputs: Mapping[str, Any]) -> None:
+    """Raise `DdimError` if any of `inputs` (JSON values) differs between processes.
 
-    `inputs` (JSON values) are what the training depends on.
+    All processes call it together.
     """
     if processes() == 1:
         return
     from jax.experimental import multihost_utils
 
-    digests = [
-        np.frombuffer(
-            hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest(), "u1"
-        )
-        for value in inputs.values()
-    ]
-    everyone = multihost_utils.process_allgather(np.stack(digests))
-    unlike = (everyone != everyone[0]).any(axis=(0, 2))
-    if unlike.any():
-        names = [
-            name for name, is_unlike in zip(inputs, unlike, strict=True) if is_unlike
-        ]
+    texts = [json.dumps(value, sort_keys=True) for value in inputs.values()]
+    digests = [hashlib.sha256(text.encode()).digest() for text in texts]
+    everyone = multihost_utils.process_allgather(
+        np.stack([np.frombuffer(digest, np.uint8) for digest in digests])
+    )
+    differs = (everyone != everyone[0]).any(axis=(0, 2))
+    if differs.any():
+        different = np.array(list(inputs))[differs]
         raise DdimError(
             f"train: expected the same {', '.join(inputs)} in all {processes()} "
-            f"processes; received different {', '.join(names)}"
+            f"processes; received different {', '.join(different)}"
         )
 
 
-def agree(values: Sequence[np.ndarray], epochs: int) -> tuple[list[np.ndarray], int]:
-    """The leader's values and number of epochs, in every process.
+def broadcast(values: list) -> list:
+    """The leader's arrays in every process, which has others of the same shapes.
 
-    All call it together, with values of the same shapes and kinds.
+    All processes call it together.
     """
     if processes() == 1:
-        return list(values), epochs
+        return values
     from jax.experimental import multihost_utils
 
-    arrays = [np.asarray(value) for value in (*values, np.int64(epochs))]
-    # As bytes, since the sum that a broadcast is would make 0.0 of -0.0.
+    arrays = [np.asarray(value) for value in values]
+    # JAX broadcasts by a sum, which would make 0.0 of -0.0: so bytes are sent.
     flat = np.concatenate([array.reshape(-1).view(np.uint8) for array in arrays])
     flat = multihost_utils.broadcast_one_to_all(flat)
-    ends = np.cumsum([array.nbytes for array in arrays])
-    parts = np.split(flat, ends[:-1])
-    *values, last = (
+    parts = np.split(flat, np.cumsum([array.nbytes for array in arrays])[:-1])
+    return [
         part.view(array.dtype).reshape(array.shape)
         for part, array in zip(parts, arrays, strict=True)
-    )
-    return values, int(last)
+    ]
 
 
 @contextmanager
 def _plain_loss(what: str) -> Iterator[None]:
-    """Tell in plain words that the other processes do not do what is expected."""
+    """Turn JAX's errors about other processes into a plain `DdimError`."""
     import jax
 
     try:

@@ -1,22 +1,24 @@
-"""Training: Keras's `fit` with the callbacks that judge, keep and show the model."""
+"""Training: Keras's `fit` with callbacks that measure, keep and show the model."""
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from ddim import files, runtime
 from ddim.data import crops, normalizer
-from ddim.diffusion import schedules
 from ddim.errors import DdimError
 from ddim.metrics import inception, reference
 from ddim.networks import checkpoint
 from ddim.networks.description import Description
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import Generator, compile_generator
+from ddim.sampling.grid import image_grid, row_labels
 from ddim.settings.sections import (
     DiffusionParams,
     KidParams,
@@ -28,11 +30,11 @@ from ddim.training import (
     callbacks,
     devices,
     input_pipeline,
-    objective,
     optimizers,
     resume,
 )
 from ddim.training.batches import Batches
+from ddim.training.callbacks import SeedEpochs, StopOnNonFinite
 from ddim.training.diffusion_model import DiffusionModel
 
 
@@ -69,57 +71,69 @@ def train(
     """Train, or go on with what `work` holds; leave the best EMA weights and history.
 
     `work` is the folder of `resume.work_folder`; it is kept until the outputs are
-    whole. `more_callbacks` see an epoch's figures and pictures where `paths` says,
-    before its state is saved.
+    whole. `more_callbacks` run when an epoch's history and picture lie where `paths`
+    says, and before its state is saved.
     """
     model, training, validation = set_up(description, train, paths)
     state = resume.restore(work, callbacks.state_variables(model))
     best = callbacks.KeepBest(
         work, state.get("best_val_kid", float("inf")), state.get("best_epoch", 0)
     )
-    history = callbacks.History(
-        work, state.get("history", []), publish=lambda: _publish(work, paths)
-    )
+    publish = partial(_publish, work, paths)
+    history = callbacks.History(work, state.get("history", []), publish)
     generator = compile_generator(model.ema_network, description, train.batch_size)
     with devices.undivided():
-        judge = _val_kid(generator, train, kid, paths)
-    fed, fed_validation = input_pipeline.feed(model, training, validation)
+        val_kid = _val_kid(generator, train, kid, paths)
     with _best_survives(best, description, paths):
-        model.fit(
-            fed,
-            validation_data=fed_validation,
+        fit(
+            model,
+            training,
+            validation,
             epochs=train.epochs,
-            initial_epoch=state.get("epochs", 0),
-            shuffle=False,
+            trained=state.get("epochs", 0),
             verbose=1 if sys.stdout.isatty() else 2,
             callbacks=[
-                callbacks.SeedEpochs(training),
-                callbacks.StopOnNonFinite(),
-                judge,
-                callbacks.SampleGrid(
-                    work,
-                    generator,
-                    rows=train.sample_rows,
-                    columns=train.sample_columns,
-                    steps=train.sample_steps,
-                    seed=train.seed,
-                ),
+                val_kid,
+                callbacks.SampleGrid(work, partial(_sample_grid, generator, train)),
                 best,
                 history,
                 *more_callbacks,
                 callbacks.SaveState(work, best, history),
             ],
         )
-    _publish(work, paths)
+    publish()
     checkpoint.save(paths.checkpoint, best.path, description)
     files.write_json(paths.training, _summary(history.rows, best))
+
+
+def fit(
+    model: DiffusionModel,
+    training: Batches,
+    validation: Batches,
+    *,
+    epochs: int,
+    trained: int,
+    verbose: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Train from epoch `trained` on, reproducibly; stop where the loss breaks down."""
+    inputs, validation_inputs = input_pipeline.feed(model, training, validation)
+    model.fit(
+        inputs,
+        validation_data=validation_inputs,
+        epochs=epochs,
+        initial_epoch=trained,
+        shuffle=False,
+        verbose=verbose,
+        callbacks=[SeedEpochs(training), StopOnNonFinite(), *callbacks],
+    )
 
 
 def set_up(
     description: Description, train: TrainParams, paths: Paths = PATHS
 ) -> tuple[DiffusionModel, Batches, Batches]:
-    """The model, ready for `fit`, and batches to train and to validate it with."""
-    devices.check_alike(
+    """The compiled model, and batches for training and for validation."""
+    devices.check_same(
         {
             "settings and data": [description.to_json(), train.model_dump()],
             "code": resume.code(),
@@ -141,31 +155,23 @@ def set_up(
 
 
 def build_model(description: Description, train: TrainParams) -> DiffusionModel:
-    """Fresh network and EMA network under the objective that the settings describe."""
+    """An untrained model, the same for the same seed."""
     keras.utils.set_random_seed(train.seed)
-    return DiffusionModel(
-        description.build_network(),
-        description.build_network(),
-        schedule=schedules.make(description.diffusion),
-        normalizer=description.normalizer,
-        objective=objective.make(description.diffusion, train),
-        num_classes=description.num_classes,
-        seed=train.seed,
-    )
+    return DiffusionModel(description, train)
 
 
 @contextmanager
 def _best_survives(
     best: callbacks.KeepBest, description: Description, paths: Paths
 ) -> Iterator[None]:
-    """Leave the best model so far where a training breaks down."""
+    """Keep the best model so far where a training breaks down."""
     try:
         yield
     except callbacks.NotFiniteError as error:
         if not best.epoch:
             raise
         checkpoint.save(paths.checkpoint, best.path, description)
-        raise callbacks.NotFiniteError(
+        raise DdimError(
             f"{error}. The best model so far, of epoch {best.epoch}, is in "
             f"{paths.checkpoint}"
         ) from None
@@ -176,15 +182,23 @@ def _val_kid(
 ) -> callbacks.ValKid:
     data_digest = crops.dataset(paths.crops)["sha256"]
     features, _ = reference.load(paths.reference, kid, data_digest)
+    images = train.kid_images or len(features)
     return callbacks.ValKid(
-        generator,
+        partial(generator.batches, images, train.kid_steps, train.seed),
         inception.encoder(kid, generator.shape[-1]),
         features,
-        images=train.kid_images or len(features),
-        steps=train.kid_steps,
-        seed=train.seed,
-        batch_size=kid.batch_size,
+        kid.batch_size,
     )
+
+
+def _sample_grid(generator: Generator, train: TrainParams) -> np.ndarray:
+    """EMA samples of fixed noise; each row of a conditional network is of one class."""
+    rows, columns = train.sample_rows, train.sample_columns
+    labels = row_labels(rows, columns, generator.num_classes)
+    images = generator.images(
+        rows * columns, train.sample_steps, train.seed, labels=labels
+    )
+    return image_grid(images, rows, columns)
 
 
 def _publish(work: Path, paths: Paths) -> None:
@@ -195,7 +209,7 @@ def _publish(work: Path, paths: Paths) -> None:
 
 
 def _summary(rows: Sequence[dict], best: callbacks.KeepBest) -> dict[str, Any]:
-    """The figures to compare experiments by, small enough for a table."""
+    """The figures by which experiments are compared."""
     last = rows[-1]
     return {
         "best_val_kid": best.best,

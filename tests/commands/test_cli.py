@@ -34,10 +34,10 @@ def ddim(models, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        options = cli.parser().parse_args([str(part) for part in arguments])
-        if "model" in options and ":" not in options.model:
-            options.model = str(models / options.model)
-        options.run(options)
+        command = cli.read([str(part) for part in arguments])
+        if ":" not in getattr(command, "model", ":"):
+            command = command.model_copy(update={"model": str(models / command.model)})
+        cli.run(command)
         return capsys.readouterr().out
 
     return run
@@ -159,13 +159,26 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
     ("arguments", "message"),
     [
         (["sample", "--model", "none"], r"model\.json: not there"),
-        (["sample", "--model", "plain", "--class", "x"], "classes: expected none"),
+        (
+            ["sample", "--model", "plain", "--class", "x"],
+            "--class and --guidance: expected neither .* received x",
+        ),
         (["sample", "--model", "classes", "--class", "x"], "expected some of rose"),
-        (["sample", "--model", "plain", "--rows", "0"], "rows: expected 1 or more"),
-        (["sample", "--model", "plain", "--steps", "0"], "diffusion_steps: expected 1"),
-        (["sample", "--model", "plain", "--scale", "-1"], "scale: expected 1 or more"),
+        (["sample", "--model", "plain", "--rows", "0"], "--rows: expected 1 or more"),
+        (
+            ["sample", "--model", "plain", "--steps", "0"],
+            "--steps: expected 1 or more; received 0",
+        ),
+        (["sample", "--model", "plain", "--guidance", "2"], "neither .* received 2.0"),
+        (
+            ["sample", "--model", "plain", "--scale", "-1"],
+            "--scale: expected 1 or more",
+        ),
         (["sample", "--model", "plain", "--noise", "x.npy"], "wrote; received x.npy"),
-        (["sample", "--model", "plain", "--option", "eta=x"], "eta: expected float"),
+        (["sample", "--model", "plain", "--steps", "x"], "--steps: expected a whole"),
+        (["sample", "--model", "plain", "--grid", "x"], "--grid: expected one of uni"),
+        (["animate", "x"], "KIND: expected 'steps', "),
+        (["sample", "--model", "plain", "--option", "eta=x"], "eta: expected a number"),
         (
             ["animate", "steps", "--model", "plain", "--steps", "0"],
             "expected 1 or more",
@@ -196,6 +209,12 @@ def test_an_unreadable_image_is_named(ddim, tmp_path):
         ddim("evaluate", real, real, *asked)
 
 
+def test_an_unknown_layer_is_refused(ddim, tmp_path):
+    real = flower_files(tmp_path / "real", 3)
+    with pytest.raises(DdimError, match="layer: expected pooled or"):
+        ddim("evaluate", real, real, "--weights", "random", "--layer", "x")
+
+
 def test_a_mistake_ends_with_one_line_and_code_1(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "ddim", "sample", "--model", tmp_path / "none"],
@@ -213,9 +232,9 @@ def test_a_mistake_ends_with_one_line_and_code_1(tmp_path):
 def test_every_command_has_its_own_help(capsys):
     for command in ("sample", "animate", "invert", "interpolate", "evaluate"):
         with pytest.raises(SystemExit) as done:
-            cli.parser().parse_args([command, "--help"])
+            cli.read([command, "--help"])
         assert done.value.code == 0
         assert f"usage: ddim {command}" in capsys.readouterr().out
     with pytest.raises(SystemExit) as done:
-        cli.parser().parse_args(["sample", "--steps", "x"])
+        cli.read(["sample", "--step-count", "1"])
     assert done.value.code == 2

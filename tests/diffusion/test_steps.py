@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from ddim.diffusion.steps import Level, extrapolate, level_of, levels_at, posterior
-from ddim.errors import DdimError
 from tests.diffusion.test_schedules import discrete_betas
 from tests.support.gaussian import schedule
 
@@ -33,11 +32,6 @@ def test_levels_are_plain_floats_for_the_backends_arithmetic():
     levels = levels_at(np.array([1.0, 0.5, 0.0]), schedule("linear_beta"))
     assert {type(rate) for level in levels for rate in level} == {float}
     assert levels[-1] == Level(1.0, 0.0)
-
-
-def test_a_grid_needs_a_step():
-    with pytest.raises(DdimError, match="2 or more; received 1"):
-        levels_at([1.0], schedule("cosine"))
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.3, 2e4])

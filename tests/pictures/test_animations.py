@@ -1,13 +1,16 @@
 """Animations by their frames, on a tiny network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ddim.networks import checkpoint
 from ddim.pictures import animations, layout
+from ddim.pictures.painter import Painter
 from ddim.sampling import generator as generate
-from ddim.sampling.generator import Method, trained_generator
+from ddim.sampling.generator import compile_generator
 from ddim.sampling.grid import image_grid, save_png
+from ddim.sampling.method import Method
 from ddim.training import train
 from tests.conftest import tiny_settings
 
@@ -20,56 +23,62 @@ def settings():
 
 
 @pytest.fixture(scope="module")
-def trained(prepared, settings):
+def painter(prepared, settings):
     description = train.describe(settings.network, settings.diffusion, prepared)
     network = description.build_network()
     dice = np.random.default_rng(1)
     for weight in network.trainable_weights:
         weight.assign(weight + dice.normal(0, 0.05, weight.shape))
-    return checkpoint.Trained(network, description, "")
+    generator = compile_generator(network, description, batch_size=18)
+    return Painter(generator, description, Method(), settings.render)
+
+
+def changed(painter, **settings):
+    return replace(painter, settings=painter.settings.model_copy(update=settings))
 
 
 def below_caption(frame):
     return frame[layout.CAPTION_HEIGHT :]
 
 
-def test_a_deterministic_process_ends_with_the_sampled_images(trained, settings):
-    frames = animations.deterministic(trained, settings.sampling, settings.render)
+def test_a_deterministic_process_ends_with_the_sampled_images(painter):
+    frames = animations.deterministic(painter)
     assert len(frames) == 3
-    columns = animations.PROCESS_COLUMNS
-    sampled = trained_generator(trained, columns).images(
-        columns, 3, settings.render.seed
-    )
+    columns, seed = animations.PROCESS_COLUMNS, painter.settings.seed
+    sampled = painter.generator.images(columns, 3, seed)
     last = below_caption(frames[-1])[16:]
     np.testing.assert_array_equal(last, image_grid(sampled, 1, columns))
-    noises = generate.noise(settings.render.seed, range(columns), (16, 16, 3))
-    first = trained.description.normalizer.denormalize(noises)
+    noises = generate.noise(seed, range(columns), (16, 16, 3))
+    first = painter.description.normalizer.denormalize(noises)
     top = below_caption(frames[0])[:16]
     np.testing.assert_array_equal(top, image_grid(first, 1, columns))
 
 
-def test_fresh_noise_makes_another_process(trained, settings):
+def test_fresh_noise_makes_another_process(painter):
     """Equal in the first step, before any noise was added, and not after it."""
-    steps = settings.render.model_copy(update={"stochastic_steps": 3})
-    plain = animations.deterministic(trained, settings.sampling, settings.render)
-    noisy = animations.stochastic(trained, settings.sampling, steps)
+    plain = animations.deterministic(painter)
+    noisy = animations.stochastic(changed(painter, stochastic_steps=3))
     np.testing.assert_array_equal(below_caption(plain[0]), below_caption(noisy[0]))
     assert not np.array_equal(below_caption(plain[1]), below_caption(noisy[1]))
 
 
-def test_a_long_process_is_thinned_and_keeps_its_end(trained, settings, monkeypatch):
+def test_a_long_process_is_thinned_and_keeps_its_ends(painter, monkeypatch):
     monkeypatch.setattr(animations, "PROCESS_FRAMES", 2)
-    whole = settings.render.model_copy(update={"deterministic_steps": 4})
-    frames = animations.deterministic(trained, settings.sampling, whole)
+    whole = changed(painter, deterministic_steps=2)
+    long = changed(painter, deterministic_steps=5)
+    frames = animations.deterministic(long)
     assert len(frames) == 2
+    noisy = [
+        below_caption(each[0]) for each in (frames, animations.deterministic(whole))
+    ]
+    np.testing.assert_array_equal(noisy[0][:16], noisy[1][:16])
 
 
-def test_interpolation_starts_at_the_samples_and_comes_round(trained, settings):
-    generator = trained_generator(trained, 18, None)
-    frames = animations.interpolation(generator, Method(), settings.render)
+def test_interpolation_starts_at_the_samples_and_comes_round(painter):
+    frames = animations.interpolation(painter)
     assert len(frames) == 6
-    render = settings.render
-    images = generator.images(18, render.diffusion_steps, render.seed)
+    settings = painter.settings
+    images = painter.generator.images(18, settings.diffusion_steps, settings.seed)
     np.testing.assert_array_equal(frames[0], image_grid(images, 3, 6))
     changes = [
         np.abs(a.astype(float) - b).mean()
@@ -89,12 +98,21 @@ def test_training_shows_the_epochs_in_order_and_not_too_many(tmp_path, monkeypat
     assert frames[0].shape[:2] == (8 + layout.CAPTION_HEIGHT, 400)
 
 
-def test_eta_is_set_for_ddim_and_other_options_stay():
-    options = {"ddim": {"larger_variance": True}, "rk2": {"alpha": 1.0}}
-    sampling = tiny_settings(sampling={"options": options}).sampling
-    changed = animations.replace_options(sampling, eta=1.0).options
-    assert changed == {
-        "ddim": {"larger_variance": True, "eta": 1.0},
-        "rk2": {"alpha": 1.0},
-    }
-    assert sampling.options == options
+@pytest.mark.parametrize(
+    ("sampler", "options", "expected"),
+    [
+        ("ddim", {"larger_variance": True}, {"larger_variance": True, "eta": 1.0}),
+        ("rk2", {"alpha": 0.5}, {"eta": 1.0}),
+    ],
+)
+def test_a_process_is_ddim_with_its_eta(painter, sampler, options, expected):
+    used = []
+
+    class Spy(Painter):
+        def images(self, *arguments, method, **options):
+            used.append(method)
+
+    method = Method(sampler=sampler, options=options, clip=True)
+    spy = Spy(painter.generator, painter.description, method, painter.settings)
+    animations.stochastic(spy)
+    assert used == [Method(options=expected, clip=True)]

@@ -52,7 +52,7 @@ def test_gif_has_every_frame_in_its_colours_and_order(tmp_path):
 
 def test_a_caption_adds_a_line_above():
     picture = np.zeros((10, 80, 3), np.uint8)
-    captioned = layout.with_caption(picture, "5 steps")
+    captioned = layout.with_names(picture, columns=["5 steps"])
     assert captioned.shape == (10 + layout.CAPTION_HEIGHT, 80, 3)
     line = captioned[: layout.CAPTION_HEIGHT]
     assert line.max() == 255

@@ -8,7 +8,9 @@ from PIL import Image
 
 from ddim.diffusion import schedules
 from ddim.errors import DdimError
-from ddim.pictures import render, schedule_plot
+from ddim.pictures import schedule_plot, sheets
+from ddim.pictures.painter import Painter
+from ddim.sampling.grid import save_png
 from ddim.training import train
 from tests.conftest import tiny_settings
 
@@ -19,20 +21,20 @@ SIZE = 4
 class Echo:
     """Every image is grey: its label (or 0) and number of steps over 100."""
 
-    num_classes = len(CLASSES)
+    def __init__(self, num_classes):
+        self.num_classes = num_classes
 
-    def images(self, count, steps, seed, *, method, labels):
+    def batches(self, count, steps, seed, *, method, labels):
         values = (np.zeros(count) if labels is None else labels) + steps / 100
-        return np.ones((count, SIZE, SIZE, 1)) * values[:, None, None, None] / 4
+        yield np.ones((count, SIZE, SIZE, 1)) * values[:, None, None, None] / 4
 
 
-def description(num_classes):
+def painter(num_classes=3, **changes):
     def class_numbers(names):
         return [CLASSES.index(name) for name in names]
 
-    return SimpleNamespace(
-        num_classes=num_classes, class_names=CLASSES, class_numbers=class_numbers
-    )
+    description = SimpleNamespace(class_names=CLASSES, class_numbers=class_numbers)
+    return Painter(Echo(num_classes), description, None, settings(**changes))
 
 
 @pytest.fixture
@@ -56,22 +58,24 @@ def settings(**changes):
     ],
 )
 def test_a_row_of_the_grid_is_of_one_class(classes, expected):
-    rows = render.rows_of_grid(description(3), settings(classes=classes))
-    assert rows.names == expected
+    made = painter(classes=classes)
+    assert tuple(made.row_names(4)) == expected
     numbers = [CLASSES.index(name) for name in expected]
-    assert rows.labels.reshape(4, 2).tolist() == [[n, n] for n in numbers]
+    assert made.labels(4, 2).reshape(4, 2).tolist() == [[n, n] for n in numbers]
 
 
 def test_a_network_without_classes_has_plain_rows():
-    rows = render.rows_of_grid(description(None), settings())
-    assert rows == render.Rows(labels=None)
+    plain = painter(num_classes=None)
+    assert plain.labels(4, 2) is None
+    assert plain.row_names(4) == []
+    picture = sheets.samples(plain, plain.images(4, 2, 20))
+    assert picture.shape == (4 * SIZE * 8, 2 * SIZE * 8, 1)
 
 
 def test_samples_have_their_class_left_of_each_row(tmp_path):
-    rows = render.rows_of_grid(description(3), settings())
+    made = painter()
     path = tmp_path / "samples.png"
-    images = render.grid_images(Echo(), None, rows, settings(), 20)
-    render.write_samples(path, images, rows, settings())
+    save_png(path, sheets.samples(made, made.images(4, 2, 20)))
     with Image.open(path) as picture:
         pixels = np.asarray(picture)
     height, width = 4 * SIZE * 8, 2 * SIZE * 8
@@ -105,7 +109,7 @@ def test_the_picture_of_schedules_thickens_the_chosen_one(tmp_path):
     diffusion = tiny_settings().diffusion
     files = [tmp_path / name for name in ("cosine.png", "again.png", "linear.png")]
     for file, name in zip(files, ("cosine", "cosine", "linear"), strict=True):
-        schedule_plot.write(file, diffusion, schedules.make(diffusion, name))
+        schedule_plot.write(file, diffusion, name)
     cosine, again, linear = (file.read_bytes() for file in files)
     assert cosine == again
     assert cosine != linear

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ddim.pictures import layout, sheets
-from ddim.sampling.generator import Method
+from ddim.sampling.method import Method
 
 SETTINGS = SimpleNamespace(scale=1, seed=0, columns=2, diffusion_steps=3, neighbours=2)
 SIZE = 24
@@ -65,23 +65,35 @@ def test_real_images_stand_left_and_generated_right():
     assert set(right.ravel()) == {204}
 
 
+class Echo(SimpleNamespace):
+    """Draws images whose grey value tells how it was asked for them."""
+
+    def images(self, rows, columns, steps, title, *, method=None, labels=None):
+        images = np.arange(rows) if labels is None else labels
+        return flat((10 * images + (method.guidance_scale if method else steps)) / 255)
+
+    def with_batches_of(self, count):
+        return self
+
+
 def test_guidance_grows_along_the_rows_and_classes_down_the_columns():
-    class Echo:
-        num_classes = 3
-
-        def images(self, count, steps, seed, *, method, labels):
-            return flat((labels * 10 + method.guidance_scale) / 255)
-
-    sheet = sheets.guidance(Echo(), Method(), SETTINGS)
-    cells = body(sheet)[::SIZE, ::SIZE]
+    generator = SimpleNamespace(num_classes=3)
+    painter = Echo(generator=generator, method=Method(), settings=SETTINGS)
+    cells = body(sheets.guidance(painter))[::SIZE, ::SIZE]
     scales = np.array(sheets.GUIDANCE_SCALES)
     assert cells.tolist() == [list(10 * label + scales) for label in range(3)]
 
 
-@pytest.mark.parametrize("columns", [1, 2])
-def test_the_sheet_over_steps_follows_the_first_noise_of_each_row(columns):
-    settings = SimpleNamespace(scale=1, columns=columns)
-    series = {steps: flat((np.arange(4) * 10 + steps) / 255) for steps in (1, 5)}
-    cells = sheets.over_steps(series, settings)[::SIZE, ::SIZE, 0]
-    firsts = range(0, 4, columns)
-    assert cells.tolist() == [[10 * k + 1, 10 * k + 5] for k in firsts]
+@pytest.mark.parametrize(
+    ("counts", "shown"),
+    [
+        (range(1, 21), [1, 2, 3, 5, 10, 20]),
+        ([1, 4, 7], [1, 4, 7]),
+        ([9], [9]),
+    ],
+)
+def test_the_sheet_over_steps_follows_noise_along_a_row(counts, shown):
+    painter = Echo(settings=SimpleNamespace(scale=1, step_counts=tuple(counts)))
+    cells = body(sheets.over_steps(painter))[::SIZE, ::SIZE]
+    rows = range(sheets.STEP_ROWS)
+    assert cells.tolist() == [[10 * k + steps for steps in shown] for k in rows]

@@ -46,7 +46,7 @@ def generator(digits):
         data_digest="",
     )
     model = train.build_model(description, told.train)
-    model.compile(optimizer=optimizers.OPTIMIZERS["adam"](told.train, RATE))
+    model.compile(optimizer=optimizers.OPTIMIZERS["adam"](**RATE))
     batches = Batches(images, labels, batch_size=64, repetitions=16, seed=0)
     model.fit(batches, shuffle=False, verbose=0)
     return compile_generator(model.ema_network, description, batch_size=100)

@@ -75,7 +75,7 @@ def grey(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
 
 
 def fewer(path: Path) -> None:

@@ -23,9 +23,7 @@ from ddim.settings import params, recipes
 from tests.conftest import ROOT, tiny_values
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PROGRAMS = (
-    r"(make|git|dvc|ddim|python|mlflow|curl|export|source|for|\.venv/|\w+=)"
-)
+PROGRAMS = r"(make|git|dvc|ddim|python|mlflow|curl|export|source|for|\.venv/|\w+=)"
 
 
 def shell_blocks() -> list[str]:

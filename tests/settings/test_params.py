@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -120,6 +121,7 @@ def test_all_wrong_settings_are_refused_without_any_heavy_import(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
+from typing import get_args
 from ddim.settings import params
 refused = 0
 for path in Path(sys.argv[1]).glob("*.yaml"):
@@ -178,7 +180,6 @@ def test_yaml_cannot_make_objects(tmp_path):
         ("diffusion.min_signal_rate", 0, "evaluate"),
         ("data.image_size", 60, "prepare"),
         ("sampling.options", {"rk2": {"alpha": 2.0}}, "evaluate"),
-        ("kid.layer", "mixd8", "reference"),
         ("render.step_counts", [1, 1], "render"),
     ],
 )
@@ -200,3 +201,22 @@ def test_a_stage_ends_in_two_seconds_with_one_plain_message(
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith(f"error: {key}")
     assert done.stderr.count("\n") == 1
+
+
+def test_the_choices_named_in_the_settings_are_those_there_are():
+    """The sections name them, since the dicts that have them need Keras."""
+    from ddim import runtime
+    from ddim.networks import blocks
+    from ddim.settings import sections
+    from ddim.training import optimizers
+
+    for choice, choices in (
+        (sections.NoiseInput, blocks.NOISE_INPUTS),
+        (sections.Normalization, blocks.NORMALIZATIONS),
+        (sections.Activation, blocks.ACTIVATIONS),
+        (sections.Upsampling, blocks.UPSAMPLINGS),
+        (sections.Optimizer, optimizers.OPTIMIZERS),
+        (sections.LearningRateSchedule, optimizers.LEARNING_RATE_SCHEDULES),
+        (sections.Backend, runtime.BACKENDS),
+    ):
+        assert set(get_args(choice)) == set(choices)

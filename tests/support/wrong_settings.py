@@ -7,8 +7,8 @@ right each by itself, the key that is blamed, and what the line says of it.
 NAN, INFINITE = float("nan"), float("inf")
 
 SINGLE = [
-    ("data.source", "folders", "expected 'tfds', 'folder' or 'procedural'"),
-    ("data.source", ["tfds"], "received ['tfds']"),
+    ("data.source", "folders", "expected one of tfds, folder, procedural"),
+    ("data.source", ["tfds"], "expected text; received ['tfds']"),
     ("data.name", "", "expected some text; received ''"),
     ("data.name", 5, "expected text; received 5"),
     ("data.folder", None, "expected text; received null"),
@@ -90,8 +90,7 @@ SINGLE = [
     ("train.sample_columns", None, "expected a whole number; received null"),
     ("train.sample_steps", 10**6, "expected 10000 or less; received 1000000"),
     ("kid.weights", {}, "expected text; received {}"),
-    ("kid.layer", "mixd8", "expected pooled or a layer of InceptionV3"),
-    ("kid.layer", "conv2d_94", "expected pooled or a layer of InceptionV3"),
+    ("kid.layer", 8, "expected text; received 8"),
     ("kid.image_size", 64, "expected 75 or more; received 64"),
     ("kid.images", 1, "expected 2 or more; received 1"),
     ("kid.batch_size", 1, "expected 2 or more; received 1"),
@@ -123,7 +122,7 @@ SINGLE = [
     ("sampling.options", {"multistep": {"order": 6}}, "expected 5 or less; received 6"),
     ("sampling.options", {"ddpm": {"eta": 1.0}}, "expected no options"),
     ("sampling.options", {"ddim": {"draw_noise": None}}, "expected one of eta"),
-    ("sampling.options", {"dim": {}}, "expected one of ddim"),
+    ("sampling.options", {"dim": {}}, "dim: expected ddim perhaps"),
     ("evaluate.samplers", ["ddmi"], "expected one of ddim"),
     ("evaluate.samplers", ["ddim", "ddim"], "expected each entry once"),
     ("evaluate.samplers", [], "expected at least 1 entries"),
@@ -221,16 +220,6 @@ COMBINED = [
         },
         "train.label_dropout",
         "expected a number above 0",
-    ),
-    (
-        {"evaluate.images": 999},
-        "evaluate.subset_size",
-        "expected at most 999, the number of evaluate.images; received 1000",
-    ),
-    (
-        {"evaluate.images": 50, "evaluate.subset_size": 50},
-        "kid.batch_size",
-        "expected at most 50, the number of evaluate.images; received 64",
     ),
     (
         {"render.rows": 200, "render.columns": 200},

@@ -13,7 +13,7 @@ IMAGES = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
 
 
 def order(batches, epoch=0):
-    batches.epoch = epoch
+    batches.start_epoch(epoch)
     return [
         int(v) for k in range(len(batches)) for v in batches[k][0]["images"].ravel()
     ]

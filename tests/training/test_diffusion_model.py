@@ -6,29 +6,30 @@ import pytest
 from keras import ops
 
 from ddim.data.normalizer import Normalizer
-from ddim.diffusion import schedules
 from ddim.diffusion.losses import LOSSES
-from ddim.networks import unet
+from ddim.networks.description import Description
 from ddim.training.batches import Batches
 from ddim.training.diffusion_model import DiffusionModel
-from ddim.training.objective import Objective
 from tests.conftest import tiny_settings
 
 NORMALIZER = Normalizer((0.4, 0.5, 0.3), (0.06, 0.05, 0.07))
 
 
-def make_model(prediction="noise", classes=None, **objective_options) -> DiffusionModel:
-    settings = tiny_settings(network={"class_conditional": classes is not None})
-    shape = (16, 16, 3)
-    return DiffusionModel(
-        unet.build(settings.network, shape, classes),
-        unet.build(settings.network, shape, classes),
-        schedule=schedules.make(settings.diffusion),
-        normalizer=NORMALIZER,
-        objective=Objective(prediction=prediction, **objective_options),
-        num_classes=classes,
-        seed=3,
+def make_model(prediction="noise", classes=None, **train) -> DiffusionModel:
+    settings = tiny_settings(
+        network={"class_conditional": classes is not None},
+        diffusion={"prediction": prediction},
+        train={"seed": 3, "label_dropout": 0.1, **train},
     )
+    description = Description(
+        network=settings.network,
+        diffusion=settings.diffusion,
+        image_shape=(16, 16, 3),
+        normalizer=NORMALIZER,
+        class_names=tuple(map(str, range(classes or 1))),
+        data_digest="",
+    )
+    return DiffusionModel(description, settings.train)
 
 
 def images(count=64) -> np.ndarray:

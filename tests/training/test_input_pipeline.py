@@ -61,7 +61,10 @@ def train(steps_per_execution):
     return {
         "steps": int(model.optimizer.iterations),
         "calls": len(calls),
-        "rows": [isinstance(one, input_pipeline.Rows) for one in (fed, fed_validation)],
+        "indices": [
+            isinstance(inputs, input_pipeline.IndexBatches)
+            for inputs in (fed, fed_validation)
+        ],
         "history": history,
         "weights": [float(np.sum(weight**2)) for weight in model.get_weights()],
     }
@@ -99,8 +102,8 @@ def assert_same_training(expected, received):
 def test_several_steps_at_once_train_the_same_on_jax():
     found = on_jax()
     assert_same_training(found["single"], found["several"])
-    assert found["several"]["rows"] == [True, False]
-    assert found["single"]["rows"] == [False, False]
+    assert found["several"]["indices"] == [True, False]
+    assert found["single"]["indices"] == [False, False]
 
 
 def test_several_steps_at_once_train_the_same_on_tensorflow():
@@ -112,7 +115,7 @@ def test_it_gives_the_batches_of_its_epoch_each_time():
     fed, _ = input_pipeline.feed(compiled(1), batches, make_batches())
     assert len(fed) == len(batches) == 6
     for epoch in (0, 3):
-        batches.epoch = epoch
+        batches.start_epoch(epoch)
         for number, (received,) in enumerate(fed):
             (expected,) = batches[number]
             assert set(received) == {"images", "labels"}
@@ -121,13 +124,14 @@ def test_it_gives_the_batches_of_its_epoch_each_time():
         assert number == 5
 
 
-def test_rows_name_the_images_of_a_batch():
+def test_indices_name_the_images_of_a_batch():
     batches = make_batches()
-    batches.epoch = 2
+    batches.start_epoch(2)
     for index in range(len(batches)):
-        (named,) = input_pipeline.Rows(batches)[index]
+        (named,) = input_pipeline.IndexBatches(batches)[index]
         (expected,) = batches[index]
-        np.testing.assert_array_equal(batches.images[named["rows"]], expected["images"])
+        received = batches.images[named["indices"]]
+        np.testing.assert_array_equal(received, expected["images"])
 
 
 def test_tensorflow_tunes_no_buffers():
@@ -138,6 +142,6 @@ def test_tensorflow_tunes_no_buffers():
 
 def test_an_accelerator_is_asked_for_several_steps_at_once(monkeypatch):
     assert input_pipeline.steps_per_execution(None) == 1
-    monkeypatch.setitem(input_pipeline.ACCELERATED, "tensorflow", lambda: True)
+    monkeypatch.setattr(input_pipeline, "_on_accelerator", lambda: True)
     assert input_pipeline.steps_per_execution(None) == input_pipeline.ON_ACCELERATOR
     assert input_pipeline.steps_per_execution(1) == 1

@@ -129,10 +129,12 @@ def test_a_resumed_training_equals_an_uninterrupted_one(settings, paths, monkeyp
 def test_a_damaged_state_is_not_taken_for_a_whole_one(settings, paths, capsys):
     whole, work = run(settings, paths, name="whole")
     state = work / resume.STATE
-    state.write_bytes(state.read_bytes()[:1000])
+    damaged = state.read_bytes()[:1000]
+    state.write_bytes(damaged)
     assert resume.read(work) == {}
     again, _ = run(settings, paths, name="again")
     assert "starting anew" in capsys.readouterr().out
+    assert (work / resume.REFUSED).read_bytes() == damaged
     assert files(again) == files(whole)
 
 
@@ -211,28 +213,6 @@ def test_a_val_kid_that_is_no_number_stops_too(settings, paths, monkeypatch):
     assert not Path("out/checkpoints").exists()
 
 
-def test_a_foreign_state_is_set_aside_and_training_starts_anew(
-    settings, paths, capsys, monkeypatch
-):
-    whole, work = run(settings, paths, name="whole")
-    foreign = (work / resume.STATE).read_bytes()
-    monkeypatch.setattr(resume, "FORMAT", 2)
-    again, _ = run(settings, paths, name="again")
-    told = capsys.readouterr().out
-    assert "starting anew" in told
-    assert "expected format 2, received 1" in told
-    assert (work / resume.REFUSED).read_bytes() == foreign
-    assert files(again) == files(whole)
-
-
-def of_another_format(state, arrays):
-    state["format"] = 0
-
-
-def of_no_format(state, arrays):
-    del state["format"]
-
-
 def of_other_variables(state, arrays):
     state["variables"].reverse()
 
@@ -249,20 +229,28 @@ def of_more_variables(state, arrays):
     state["variables"].append("c")
 
 
-def of_lost_weights(state, arrays):
+def of_other_weights(state, arrays):
     state["beside"]["best.h5"] = "0"
+
+
+def of_lost_weights(state, arrays):
+    state["beside"]["lost.h5"] = "0"
+
+
+def of_no_weights(state, arrays):
+    del state["beside"]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        of_another_format,
-        of_no_format,
         of_other_variables,
         of_another_shape,
         of_fewer_variables,
         of_more_variables,
+        of_other_weights,
         of_lost_weights,
+        of_no_weights,
     ],
 )
 def test_no_part_of_a_foreign_state_is_taken(tmp_path, capsys, change):

@@ -1,0 +1,197 @@
+"""The options of each command: a field per option, checked as settings are."""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from ddim.diffusion.samplers import SAMPLERS
+from ddim.diffusion.schedules import SCHEDULES
+from ddim.diffusion.time_grids import GRIDS
+from ddim.paths import PATHS
+from ddim.sampling.method import Method
+from ddim.settings.fields import (
+    BatchSize,
+    ClassName,
+    Count,
+    Flag,
+    Images,
+    Integer,
+    Section,
+    Seed,
+    Side,
+    Steps,
+    Text,
+)
+
+SHORT_NAMES = {
+    **{"classes": "class", "options": "option", "guidance_scale": "guidance"},
+    **{"as_json": "json", "all_commits": "all"},
+}
+"""Of options that are not called like their field."""
+
+
+def option_name(field: str) -> str:
+    """A field's name on the command line, such as --karras-rho."""
+    return "--" + SHORT_NAMES.get(field, field).replace("_", "-")
+
+
+Frames = Annotated[Integer, Field(ge=2, le=1000)]
+
+
+class Command(Section):
+    """A command's options, called in messages as on the command line.
+
+    Its docstring is the command's help. Where a field is called in capitals there, it
+    is an argument known by its place.
+    """
+
+    model_config = ConfigDict(alias_generator=option_name)
+
+    hidden: ClassVar[set[str]] = set()
+    """Fields that are no options."""
+
+
+class ModelOption(Command):
+    model: Text = Field(
+        str(PATHS.checkpoint),
+        description="folder of a checkpoint or an export, a DVC experiment as "
+        "dvc:NAME, or a model in MLflow as models:/NAME@best",
+    )
+
+
+class Drawing(Method, ModelOption):
+    """Options of the commands that draw with a model."""
+
+    options: Annotated[dict[str, Any], BeforeValidator(dict)] = Field(
+        {}, description="of the sampler, as in eta=1.0; may be repeated"
+    )
+    classes: tuple[ClassName, ...] = Field(
+        (), description="of a class-conditional model, a row each; may be repeated"
+    )
+    batch_size: BatchSize = Field(64, description="changes no picture")
+    scale: Annotated[Integer, Field(ge=1, le=16)] | None = Field(
+        None, description="of pictures; by size if not given"
+    )
+
+    @property
+    def method(self) -> Method:
+        """How to sample."""
+        return Method(**{name: getattr(self, name) for name in Method.model_fields})
+
+
+class Sample(Drawing):
+    """Draw a grid of samples as a PNG."""
+
+    steps: Steps = Field(20, description="diffusion steps")
+    seed: Seed = Field(0, description="of the noise")
+    rows: Side = Field(8, description="of the grid")
+    columns: Side = Field(10, description="of the grid")
+    out: Path = Field(Path("samples.png"), description="PNG")
+    noise: Path | None = Field(None, description=".npy file of ddim invert to start at")
+    folder: Path | None = Field(
+        None, description="also write each sample as a PNG into this folder"
+    )
+
+
+class Animate(Drawing):
+    """Draw an animation of sampling as a GIF."""
+
+    kind: Literal["steps", "deterministic", "stochastic", "interpolation"] = Field(
+        alias="KIND",
+        description="steps (the same noise in 1 to STEPS steps), deterministic or "
+        "stochastic (step by step, without or with fresh noise) or interpolation",
+    )
+    steps: Steps | None = Field(
+        None, description="diffusion steps; 20, 40, 80, 20 by kind if not given"
+    )
+    seed: Seed = Field(0, description="of the noise")
+    rows: Side = Field(4, description="of the grid")
+    columns: Side = Field(6, description="of the grid")
+    frames: Frames = Field(30, description="of interpolation")
+    out: Path | None = Field(None, description="GIF, called like its kind if not given")
+
+
+class Inversion(Drawing):
+    """Options of the commands that find the noise of images."""
+
+    hidden: ClassVar[set[str]] = {
+        "sampler",
+        "options",
+    }  # only deterministic DDIM can be inverted
+
+    steps: Steps = Field(50, description="each way")
+    iterations: Count = Field(3, description="per inverted step")
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """The same for `Model.invert` and `Model.sample`."""
+        return {
+            "steps": self.steps,
+            "classes": self.classes,
+            **self.method.model_dump(),
+        }
+
+
+class Invert(Inversion):
+    """Find the noise of images, and draw them again from it."""
+
+    images: tuple[Path, ...] = Field(alias="IMAGE", min_length=1)
+    noise: Path | None = Field(None, description=".npy file to keep the noise in")
+    out: Path = Field(Path("inverted.png"), description="PNG")
+
+
+class Interpolate(Inversion):
+    """Go from image to image through their noise."""
+
+    image_a: Path = Field(alias="IMAGE_A")
+    image_b: Path = Field(alias="IMAGE_B")
+    frames: Frames = Field(8, description="from one to the other")
+    out: Path = Field(Path("interpolated.png"), description="PNG or GIF")
+
+
+class Evaluate(Command):
+    """Measure KID between two folders of images."""
+
+    real: Path = Field(alias="REAL_FOLDER")
+    generated: Path = Field(alias="GENERATED_FOLDER")
+    image_size: Side = Field(64, description="pixels that all images are resized to")
+    weights: Text = Field(
+        "imagenet", description="of InceptionV3: imagenet, random or a file"
+    )
+    layer: Text = Field("pooled", description="of InceptionV3: pooled, mixed8, ...")
+    resolution: Annotated[Integer, Field(ge=75, le=1024)] = Field(
+        75, description="of InceptionV3"
+    )
+    images: Images = Field(10_000, description="of each folder, at most")
+    subsets: Count = Field(100, description="for the error")
+    subset_size: Images | None = Field(None, description="1000, or half of fewer")
+    seed: Seed = Field(0, description="of the subsets")
+    as_json: Flag = Field(False, description="print JSON")
+
+
+class Compare(Command):
+    """Tabulate experiments: settings that differ, KID, time."""
+
+    names: tuple[Text, ...] = Field((), alias="EXPERIMENT", description="all if none")
+    all_commits: Flag = Field(False, description="of every commit, not only the last")
+    sort: Text = Field("best val_kid", description="name of a column")
+    csv: Flag = Field(False, description="print CSV")
+
+
+class Export(ModelOption):
+    """Write the model and its card into one folder."""
+
+    folder: Path = Field(alias="DIR")
+
+
+COMMANDS = (Sample, Animate, Invert, Interpolate, Evaluate, Compare, Export)
+
+METHOD_HELP = {
+    "sampler": ", ".join(SAMPLERS),
+    "schedule": f"other than as trained: {', '.join(SCHEDULES)}",
+    "grid": f"of diffusion times: {', '.join(GRIDS)}",
+    "karras_rho": "of the grid karras",
+    "clip": "predicted images to the range of the data",
+    "guidance_scale": "1 is plain conditional",
+}
