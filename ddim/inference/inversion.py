@@ -8,7 +8,6 @@ from keras import ops
 
 from ddim.diffusion.schedules import Schedule
 from ddim.diffusion.steps import Level, advance, levels_at
-from ddim.diffusion.time_grids import GRIDS
 from ddim.errors import DdimError
 from ddim.sampling.generator import Generator
 from ddim.sampling.method import Method
@@ -56,9 +55,8 @@ def initial_noise(
     In as many steps of deterministic DDIM along the grid of `method`, with the same
     labels.
     """
-    times = GRIDS[method.grid](steps, generator.schedule, method.karras_rho)[
-        ::-1
-    ].tolist()
+    schedule = method.make_schedule(generator.diffusion)
+    times = method.times(steps, schedule)[::-1].tolist()
     normalized = generator.normalizer.normalize(images)
     found = []
     for start in range(0, len(images), generator.batch_size):
@@ -66,7 +64,7 @@ def initial_noise(
         noises = invert(
             generator.denoiser(labels[rows], method),
             ops.convert_to_tensor(normalized[rows]),
-            generator.schedule,
+            schedule,
             times,
             iterations=iterations,
         )
