@@ -13,8 +13,7 @@ from ddim.pictures import layout, sheets
 from ddim.pictures.animations import ANIMATIONS, seconds_per_frame
 from ddim.pictures.painter import Painter
 from ddim.pictures.slerp import slerp
-from ddim.sampling.generator import compile_generator
-from ddim.sampling.grid import image_grid, save_png, to_uint8
+from ddim.sampling.grid import save_png, to_uint8
 from ddim.settings.sections import RenderParams
 
 READABLE = 128
@@ -61,7 +60,7 @@ def invert(options: Invert) -> None:
             np.save(temporary, noise, allow_pickle=False)
     shown = model.trained.description.normalizer.denormalize(noise)
     cells = np.concatenate(np.stack([images, shown, again], axis=1))
-    grid = image_grid(cells, len(images), 3, _scale(options, model))
+    grid = layout.grid(cells, len(images), 3, _scale(options, model))
     named = layout.with_names(grid, columns=["image", "noise", "again"])
     save_png(options.out, named)
     errors = np.abs(images - again).mean(axis=(1, 2, 3))
@@ -76,17 +75,19 @@ def interpolate(options: Interpolate) -> None:
     files = (options.image_a, options.image_b)
     ends = np.stack([_read_image(path, model) for path in files])
     noise = model.invert(ends, iterations=options.iterations, **options.choices)
-    shares = np.linspace(0, 1, options.frames)
+    animated = options.out.suffix.lower() == ".gif"
+    frames = options.frames or (30 if animated else 8)
+    shares = np.linspace(0, 1, frames)
     path = np.concatenate([slerp(noise[:1], noise[1:], share) for share in shares])
     images = model.sample(len(path), initial_noise=path, **options.choices)
     scale = _scale(options, model)
-    if options.out.suffix.lower() == ".gif":
-        there = [image_grid(image[None], 1, 1, scale) for image in images]
+    if animated:
+        there = [layout.grid(image[None], 1, 1, scale) for image in images]
         back = there[-2:0:-1]
         layout.save_gif(options.out, there + back, seconds_per_frame("interpolation"))
     else:
-        save_png(options.out, image_grid(images, 1, len(images), scale))
-    print(f"{options.frames} images: {options.out}")
+        save_png(options.out, layout.grid(images, 1, len(images), scale))
+    print(f"{frames} images: {options.out}")
 
 
 def _load(options: Drawing) -> Model:
@@ -117,9 +118,8 @@ def _painter(
         scale=_scale(options, model),
         seed=options.seed,
     )
-    network, description = model.trained.network, model.trained.description
-    generator = compile_generator(network, description, options.batch_size)
-    return Painter(generator, description, options.method, settings)
+    description = model.trained.description
+    return Painter(model.generator, description, options.method, settings)
 
 
 def _scale(options: Drawing, model: Model) -> int:
