@@ -117,8 +117,10 @@ def test_interpolate_goes_from_image_to_image(ddim, tmp_path):
     ddim("interpolate", *images, *way)
     strip = pixels("interpolated.png").reshape(SIZE, 4, SIZE, 3).swapaxes(0, 1)
     ends = [pixels(path)[:, 2:-2].astype(int) for path in images]
-    for cell, end in zip(strip[[0, -1]], ends, strict=True):
-        assert np.abs(cell - end).mean() < 0.05 * 255
+    for cell, end, other in zip(strip[[0, -1]], ends, ends[::-1], strict=True):
+        # The network is untrained, and leaves some of the fresh noise in the image.
+        assert np.abs(cell - end).mean() < 0.1 * 255
+        assert np.abs(cell - end).mean() < np.abs(cell - other).mean() / 3
     ddim("interpolate", *images, *way, "--out", "there-and-back.gif")
     assert frames("there-and-back.gif") == (6, (SIZE, SIZE))
 
