@@ -96,7 +96,7 @@ def interpolate(options: Interpolate) -> None:
     ends = np.stack([_read_image(path, model) for path in files])
     noise = _noise_of(ends, model, options)
     shares = np.linspace(0, 1, options.frames)
-    path = np.concatenate([slerp(noise[:1], noise[1:], share) for share in shares])
+    path = np.concatenate([_between(noise, share) for share in shares])
     images = _drawn_from(path, model, options)
     scale = _scale(options, model)
     if options.out.suffix.lower() == ".gif":
@@ -117,6 +117,17 @@ def _noise_of(images: np.ndarray, model: Model, options: Inversion) -> np.ndarra
             callback=callback,
             **options.choices,
         )
+
+
+def _between(noise: np.ndarray, share: float) -> np.ndarray:
+    """Noise (1, h, w, c) between two, of standard deviation 1 in the middle.
+
+    Images unlike those of the training have noise of more power, with which what lies
+    between them would be too bright.
+    """
+    between = slerp(noise[:1], noise[1:], share)
+    middle = 1 - abs(2 * share - 1)
+    return between / between.std() ** middle
 
 
 def _drawn_from(noise: np.ndarray, model: Model, options: Inversion) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ddim import load
-from ddim.commands import cli
+from ddim.commands import cli, draw
 from ddim.errors import DdimError
 from ddim.metrics import inception
 from ddim.metrics.kid import kid
@@ -109,6 +109,15 @@ def test_noise_that_invert_finds_draws_the_image_again(ddim, tmp_path):
     again = pixels("samples.png").astype(int)
     assert np.abs(again - sheet[:, -SIZE:]).max() <= 1
     assert np.abs(again - sheet[:, :SIZE]).mean() < 0.03 * 255
+
+
+@pytest.mark.parametrize("power", [0.25, 1.0, 4.0])
+def test_noise_between_two_is_normal_in_the_middle_and_kept_at_the_ends(power):
+    noise = np.sqrt(power) * np.random.default_rng(0).normal(size=(2, 16, 16, 3))
+    first, middle, last = (draw._between(noise, share) for share in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(first[0], noise[0])
+    np.testing.assert_allclose(last[0], noise[1])
+    assert middle.std() == pytest.approx(1)
 
 
 def test_interpolate_goes_from_image_to_image(ddim, tmp_path):
