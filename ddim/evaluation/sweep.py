@@ -15,7 +15,7 @@ from ddim.evaluation.first_predictions import FirstPredictions
 from ddim.files import atomic, write_json
 from ddim.metrics import inception, reference
 from ddim.metrics.inception import Encoder
-from ddim.metrics.kid import check_sizes, kid, kid_batches, kid_subsets
+from ddim.metrics.kid import kid, kid_batches, kid_subsets
 from ddim.networks import checkpoint
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import compile_generator
@@ -37,22 +37,23 @@ def evaluate(
     """One row per sampler, guidance scale and step count, and a summary.
 
     The rows hold the pooled KID, its mean and standard deviation over subsets, the
-    reference-compatible batch mean and the network evaluations it took.
+    reference-compatible batch mean and the network evaluations it took. Subsets and
+    batches that need more images than there are become smaller; the summary's
+    conditions hold the sizes used.
     """
-    data_digest = trained.description.data_digest
-    real, conditions = reference.load(reference_folder, kid_params, data_digest)
+    description = trained.description
+    real, conditions = reference.load(
+        reference_folder, kid_params, description.data_digest
+    )
     images = settings.images or len(real)
-    check_sizes(
+    sizes = _sizes(
         min(images, len(real)),
         subset_size=settings.subset_size,
         batch_size=kid_params.batch_size,
     )
-    generator = compile_generator(
-        trained.network, trained.description, sampling.batch_size
-    )
-    channels = generator.shape[-1]
-    encoder = inception.encoder(kid_params, channels)
-    jobs = _jobs(sampling, settings, trained.description.num_classes)
+    generator = compile_generator(trained.network, description, sampling.batch_size)
+    encoder = inception.encoder(kid_params, generator.shape[-1])
+    jobs = _jobs(sampling, settings, description.num_classes)
     passes = sum(evaluations(method.sampler, steps) for method, steps in jobs)
     firsts = FirstPredictions()
     rows = []
@@ -67,7 +68,7 @@ def evaluate(
                 wrap=partial(firsts.wrap, method.guidance_scale),
             )
             generated = _features(encoder, batches, bar, cost)
-            figures = _figures(real, generated, settings, kid_params.batch_size)
+            figures = _figures(real, generated, settings, **sizes)
             rows.append(
                 {
                     "sampler": method.sampler,
@@ -77,10 +78,23 @@ def evaluate(
                     **figures,
                 }
             )
-            bar.set_postfix(steps=steps, kid=f"{figures['kid']:.4f}")
+            bar.set_postfix(steps=steps, kid=f"{figures['kid']:.4g}")
     table = pd.DataFrame(rows)
-    summary = _summary(table, conditions, settings, sampling, images)
-    return table, {"checkpoint": trained.sha256[:16], **summary}
+    return table, {
+        "checkpoint": trained.sha256[:16],
+        **_headline(table),
+        "conditions": {
+            **conditions,
+            "real_images": conditions["images"],
+            "generated_images": images,
+            "schedule": sampling.schedule or "as trained",
+            "grid": sampling.grid,
+            "clip": sampling.clip,
+            "subsets": settings.subsets,
+            **sizes,
+            "seed": settings.seed,
+        },
+    }
 
 
 def write(table: pd.DataFrame, summary: dict[str, Any], paths: Paths = PATHS) -> None:
@@ -88,7 +102,7 @@ def write(table: pd.DataFrame, summary: dict[str, Any], paths: Paths = PATHS) ->
     with atomic(paths.kid_table) as temporary:
         table.to_csv(temporary, index=False)
     write_json(paths.kid, summary)
-    plot.write(paths.kid_plot, table)
+    plot.write(paths.kid_plot, table, summary["conditions"])
 
 
 def _jobs(
@@ -116,14 +130,34 @@ def _features(
     return np.concatenate(rows)
 
 
+def _sizes(compared: int, **asked: int) -> dict[str, int]:
+    """The sizes of subsets and batches that so many images allow; prints changes."""
+    used = {key: min(size, compared) for key, size in asked.items()}
+    if used["subset_size"] < asked["subset_size"]:
+        used["subset_size"] = max(2, compared // 2)  # else every subset were the same
+    changes = [
+        f"{key} {used[key]} instead of {asked[key]}"
+        for key in asked
+        if used[key] != asked[key]
+    ]
+    if changes:
+        print(f"KID compares {compared} images: {', '.join(changes)}")
+    return used
+
+
 def _figures(
-    real: np.ndarray, generated: np.ndarray, settings: EvaluateParams, batch_size: int
+    real: np.ndarray,
+    generated: np.ndarray,
+    settings: EvaluateParams,
+    *,
+    subset_size: int,
+    batch_size: int,
 ) -> dict[str, float]:
     mean, deviation = kid_subsets(
         real,
         generated,
         subsets=settings.subsets,
-        subset_size=settings.subset_size,
+        subset_size=subset_size,
         seed=settings.seed,
     )
     return {
@@ -134,14 +168,8 @@ def _figures(
     }
 
 
-def _summary(
-    table: pd.DataFrame,
-    conditions: dict[str, Any],
-    settings: EvaluateParams,
-    sampling: SamplingParams,
-    images: int,
-) -> dict[str, Any]:
-    """The figures of the first sampler at 5 and 20 steps, the best, the conditions."""
+def _headline(table: pd.DataFrame) -> dict[str, Any]:
+    """The figures of the first sampler at 5 and 20 steps, and the best."""
     first = table[
         (table["sampler"] == table["sampler"][0])
         & (table["guidance_scale"] == table["guidance_scale"][0])
@@ -157,15 +185,4 @@ def _summary(
         "best_kid": float(best["kid"]),
         "best_steps": int(best["steps"]),
         "best_sampler": str(best["sampler"]),
-        "conditions": {
-            **conditions,
-            "real_images": conditions["images"],
-            "generated_images": images,
-            "schedule": sampling.schedule or "as trained",
-            "grid": sampling.grid,
-            "clip": sampling.clip,
-            "subsets": settings.subsets,
-            "subset_size": settings.subset_size,
-            "seed": settings.seed,
-        },
     }

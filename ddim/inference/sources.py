@@ -18,7 +18,7 @@ def folder_of(source: str | Path) -> Iterator[Path]:
     """The folder with a model's files, which may be gone afterwards.
 
     `source` is a folder, `dvc:NAME` (an experiment, branch or commit of the repository
-    in the working directory), `models:/NAME@ALIAS` or `runs:/ID/model`. Raises
+    in the working directory), `models:/NAME@ALIAS` or `runs:/ID/NAME`. Raises
     `DdimError` if there is none.
     """
     kind, _, name = str(source).partition(":")

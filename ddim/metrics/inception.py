@@ -1,8 +1,7 @@
 """InceptionV3 features of images, on which KID is measured (arXiv 1801.01401)."""
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ CALIBRATION_BATCHES = 4
 DOWNLOAD_SECONDS = 10.0
 """Without a byte from the server, after which there is no network."""
 
+Shape = tuple[int, int, int]
 Encoder = Callable[[np.ndarray], np.ndarray]
 """Images (n, h, w, c), uint8 or floats in [0, 1], to features (n, dims), float32."""
 
@@ -40,7 +40,8 @@ def build(weights: str, layer: str, image_size: int, channels: int) -> keras.Mod
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        inception = _inception(weights, image_size)
+        make = WEIGHTS.get(weights, partial(_from_file, weights))
+        inception = make((image_size, image_size, 3))
         features = keras.Model(inception.input, _layer_output(inception, layer))
         inputs = keras.Input((None, None, channels), name="images")
         x = keras.layers.Resizing(image_size, image_size, name="resize")(inputs)
@@ -56,21 +57,27 @@ def build(weights: str, layer: str, image_size: int, channels: int) -> keras.Mod
 
 def encoder(kid: KidParams, channels: int) -> Encoder:
     """Features of any number of images, as the settings say, compiled for one batch."""
-    return compiled(
-        build(kid.weights, kid.layer, kid.image_size, channels), kid.batch_size
-    )
+    model = build(kid.weights, kid.layer, kid.image_size, channels)
+    return compiled(model, kid.batch_size)
 
 
 def compiled(model: keras.Model, batch_size: int) -> Encoder:
     """The model as a function of any number of images, compiled for one batch size."""
     infer = runtime.compile_model(model)
 
+    def encode_batch(images: np.ndarray) -> np.ndarray:
+        # Padded, so that one compilation serves every batch.
+        values = np.zeros((batch_size, *images.shape[1:]), np.float32)
+        values[: len(images)] = images / np.float32(
+            255 if images.dtype == np.uint8 else 1
+        )
+        return keras.ops.convert_to_numpy(infer(values))[: len(images)]
+
     def encode(images: np.ndarray) -> np.ndarray:
-        rows = [
-            _encode_batch(infer, images[start : start + batch_size], batch_size)
-            for start in range(0, len(images), batch_size)
-        ]
-        return np.concatenate(rows)
+        starts = range(0, len(images), batch_size)
+        return np.concatenate(
+            [encode_batch(images[i : i + batch_size]) for i in starts]
+        )
 
     return encode
 
@@ -88,20 +95,7 @@ def conditions(kid: KidParams) -> dict[str, Any]:
     }
 
 
-def _encode_batch(infer: Callable, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Features of one batch, padded so that one compilation serves every batch."""
-    scale = 255 if images.dtype == np.uint8 else 1
-    values = np.zeros((batch_size, *images.shape[1:]), np.float32)
-    values[: len(images)] = np.asarray(images, np.float32) / scale
-    return keras.ops.convert_to_numpy(infer(values))[: len(images)]
-
-
-def _inception(weights: str, image_size: int) -> keras.Model:
-    shape = (image_size, image_size, 3)
-    return WEIGHTS.get(weights, partial(_from_file, weights))(shape)
-
-
-def _from_file(weights: str, shape: tuple[int, int, int]) -> keras.Model:
+def _from_file(weights: str, shape: Shape) -> keras.Model:
     try:
         return _inception_v3(str(resolve(weights)), shape)
     except DAMAGED as error:
@@ -111,10 +105,11 @@ def _from_file(weights: str, shape: tuple[int, int, int]) -> keras.Model:
         ) from None
 
 
-def _imagenet(shape: tuple[int, int, int]) -> keras.Model:
+def _imagenet(shape: Shape) -> keras.Model:
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_SECONDS)  # Keras itself would wait for ever
     try:
-        with _patience():
-            return _inception_v3("imagenet", shape)
+        return _inception_v3("imagenet", shape)
     except Exception as error:
         # Keras wraps every failed download in a bare Exception.
         raise DdimError(
@@ -122,26 +117,17 @@ def _imagenet(shape: tuple[int, int, int]) -> keras.Model:
             f"{_first_line(error)}. Without a network set kid.weights to the path of a "
             "file, or to random for figures that only compare runs of this project"
         ) from None
-
-
-@contextmanager
-def _patience() -> Iterator[None]:
-    """Wait a little for a server; Keras itself would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_SECONDS)
-    try:
-        yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(patience)
 
 
-def _inception_v3(weights: str | None, shape: tuple[int, int, int]) -> keras.Model:
+def _inception_v3(weights: str | None, shape: Shape) -> keras.Model:
     return keras.applications.InceptionV3(
         include_top=False, weights=weights, input_shape=shape
     )
 
 
-def _random(shape: tuple[int, int, int]) -> keras.Model:
+def _random(shape: Shape) -> keras.Model:
     """He-normal kernels (arXiv 1502.01852), batch statistics of varied noise.
 
     With neutral statistics the features of all images would point in about the same
@@ -157,15 +143,11 @@ def _random(shape: tuple[int, int, int]) -> keras.Model:
         else:
             values = np.full(variable.shape, variable.name == "moving_variance")
         variable.assign(values.astype(np.float32))
-    normalizations = [
-        layer
-        for layer in model.layers
-        if isinstance(layer, keras.layers.BatchNormalization)
-    ]
     pictures = _varied_noise(model.input_shape[1])
     for number, batch in enumerate(np.split(pictures, CALIBRATION_BATCHES)):
-        for layer in normalizations:
-            layer.momentum = number / (number + 1)  # the mean over all batches
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = number / (number + 1)  # the mean over all batches
         model(batch, training=True)
     return model
 

@@ -5,7 +5,7 @@ under the kernel k(x, y) = (x.y / dims + 1)^3, estimated without bias: it can be
 slightly negative, and is near zero for two samples of one distribution.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -24,8 +24,8 @@ def kid(real_features: np.ndarray, generated_features: np.ndarray) -> float:
     Raises `DdimError` if either set has fewer than 2 rows or the widths differ.
     """
     real, generated = _checked(real_features, generated_features)
-    cross = _kernel_sum(real, generated) / (len(real) * len(generated))
-    return _mean_off_diagonal(real) + _mean_off_diagonal(generated) - 2 * cross
+    everything = (np.ones((1, len(x))) for x in (real, generated))
+    return float(_estimates(real, generated, *everything)[0])
 
 
 def kid_subsets(
@@ -43,14 +43,15 @@ def kid_subsets(
     real, generated = _checked(real_features, generated_features)
     _check_at_most(min(len(real), len(generated)), "evaluate.subset_size", subset_size)
     generator = np.random.default_rng(seed)
-    estimates = [
-        _subset_estimates(
-            real,
-            generated,
-            *_draw(generator, (len(real), len(generated)), group, subset_size),
-        )
-        for group in _groups(subsets)
-    ]
+    estimates = []
+    for start in range(0, subsets, MOST_SUBSETS):
+        count = min(MOST_SUBSETS, subsets - start)
+        in_real, in_generated = (np.zeros((count, len(x))) for x in (real, generated))
+        # One of each set in turn: the first subsets do not depend on their number.
+        for pair in zip(in_real, in_generated, strict=True):
+            for mask in pair:
+                mask[generator.choice(len(mask), subset_size, replace=False)] = 1.0
+        estimates.append(_estimates(real, generated, in_real, in_generated))
     pooled = np.concatenate(estimates)
     return float(np.mean(pooled)), float(np.std(pooled))
 
@@ -69,12 +70,6 @@ def kid_batches(
     batches = compared // batch_size
     slices = [slice(i * batch_size, (i + 1) * batch_size) for i in range(batches)]
     return float(np.mean([kid(real[s], generated[s]) for s in slices]))
-
-
-def check_sizes(compared: int, *, subset_size: int, batch_size: int) -> None:
-    """Raise `DdimError` if so many images are too few for `kid_subsets` or batches."""
-    _check_at_most(compared, "evaluate.subset_size", subset_size)
-    _check_at_most(compared, "kid.batch_size", batch_size)
 
 
 def _check_at_most(compared: int, key: str, received: int) -> None:
@@ -99,79 +94,41 @@ def _checked(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.nd
     return real, generated
 
 
-def _groups(subsets: int) -> list[int]:
-    """Sizes of groups of subsets, whose masks are in memory at once."""
-    whole, rest = divmod(subsets, MOST_SUBSETS)
-    return [MOST_SUBSETS] * whole + [rest] * (rest > 0)
-
-
-def _draw(
-    generator: np.random.Generator, rows: Sequence[int], subsets: int, size: int
-) -> list[np.ndarray]:
-    """For each number of rows, which are in a subset: (subsets, rows) of 1.0 and 0.0.
-
-    Subsets of all sets in turn, so that the first ones do not depend on their number.
-    """
-    masks = [np.zeros((subsets, count)) for count in rows]
-    for subset in range(subsets):
-        for mask in masks:
-            mask[subset, generator.choice(mask.shape[1], size, replace=False)] = 1.0
-    return masks
-
-
-def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(x), CHUNK):
-        yield x[start : start + CHUNK].astype(np.float64)
-
-
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return (x @ y.T / x.shape[1] + 1) ** 3
-
-
-def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
-    return sum(float(_kernel(a, b).sum()) for a in _chunks(x) for b in _chunks(y))
-
-
-def _mean_off_diagonal(x: np.ndarray) -> float:
-    diagonal = sum(float(_diagonal(a).sum()) for a in _chunks(x))
-    return (_kernel_sum(x, x) - diagonal) / (len(x) * (len(x) - 1))
-
-
-def _diagonal(x: np.ndarray) -> np.ndarray:
-    """Kernel of each row with itself."""
-    return (np.sum(x * x, axis=1) / x.shape[1] + 1) ** 3
-
-
-def _subset_sums(
+def _estimates(
     x: np.ndarray, y: np.ndarray, in_x: np.ndarray, in_y: np.ndarray
 ) -> np.ndarray:
-    """Kernel sums of subsets, a row of 0s and 1s each: s K t for all at once.
+    """KID of pairs of subsets of x and y, (subsets,).
+
+    `in_x` (subsets, len(x)) holds 1.0 where a row of x is in a subset, else 0.0.
+    """
+    # MMD^2 = mean k(x, x') + mean k(y, y') - 2 mean k(x, y), x' != x and y' != y.
+    cross = _kernel_sums(x, y, in_x, in_y) / (in_x.sum(axis=1) * in_y.sum(axis=1))
+    return _means_of_pairs(x, in_x) + _means_of_pairs(y, in_y) - 2 * cross
+
+
+def _means_of_pairs(x: np.ndarray, in_x: np.ndarray) -> np.ndarray:
+    """Mean kernel over all ordered pairs of different rows, for each subset."""
+    norms = np.concatenate([np.sum(a * a, axis=1) for a in _chunks(x)])
+    diagonal = in_x @ (norms / x.shape[1] + 1) ** 3
+    size = in_x.sum(axis=1)
+    return (_kernel_sums(x, x, in_x, in_x) - diagonal) / (size * (size - 1))
+
+
+def _kernel_sums(
+    x: np.ndarray, y: np.ndarray, in_x: np.ndarray, in_y: np.ndarray
+) -> np.ndarray:
+    """Sum of k(x, y) over each pair of subsets: s K t for all subsets at once.
 
     So every kernel is computed once, however many subsets it is in.
     """
     sums = np.zeros(len(in_x))
     for a, s in zip(_chunks(x), _chunks(in_x.T), strict=True):
         for b, t in zip(_chunks(y), _chunks(in_y.T), strict=True):
-            sums += ((_kernel(a, b) @ t) * s).sum(axis=0)
+            kernels = (a @ b.T / x.shape[1] + 1) ** 3
+            sums += ((kernels @ t) * s).sum(axis=0)
     return sums
 
 
-def _subset_means_off_diagonal(x: np.ndarray, in_x: np.ndarray) -> np.ndarray:
-    diagonal = in_x @ np.concatenate([_diagonal(a) for a in _chunks(x)])
-    size = in_x[0].sum()
-    return (_subset_sums(x, x, in_x, in_x) - diagonal) / (size * (size - 1))
-
-
-def _subset_estimates(
-    real: np.ndarray,
-    generated: np.ndarray,
-    in_real: np.ndarray,
-    in_generated: np.ndarray,
-) -> np.ndarray:
-    """KID of each pair of subsets, (subsets,)."""
-    size = in_real[0].sum()
-    return (
-        _subset_means_off_diagonal(real, in_real)
-        + _subset_means_off_diagonal(generated, in_generated)
-        - 2 * _subset_sums(real, generated, in_real, in_generated) / size**2
-    )
+def _chunks(x: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(x), CHUNK):
+        yield x[start : start + CHUNK].astype(np.float64)

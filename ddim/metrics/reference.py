@@ -17,16 +17,11 @@ CONDITIONS = "features.json"
 
 
 def write(crops_folder: Path, folder: Path, kid: KidParams) -> None:
-    """Features of validation crops (n, dims), float32, with their conditions.
+    """Write features of validation crops (n, dims), float32, and their conditions.
 
-    Of all, or of `kid.images` spread evenly over them.
+    Of all crops, or of `kid.images` spread evenly over them.
     """
     images, _ = crops.load(crops_folder, "validation")
-    if len(images) < 2:
-        raise DdimError(
-            "data.train_fraction: expected 2 validation images or more, for KID; "
-            f"received {len(images)}"
-        )
     encode = inception.encoder(kid, images.shape[-1])
     count = min(kid.images, len(images))
     rows = np.arange(count) * len(images) // count
@@ -53,9 +48,8 @@ def load(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Features and their conditions.
 
-    Raises `DdimError` if they are damaged or were made with another encoder than `kid`
-    describes, or of other images than those of `data_digest`, since KID between such
-    features means nothing.
+    Raises `DdimError` if they are damaged, of another encoder than `kid` describes, or
+    of other images than those of `data_digest`: KIDs between them mean nothing.
     """
     conditions = read_json(folder / CONDITIONS, made_by="reference")
     if not isinstance(conditions, dict):

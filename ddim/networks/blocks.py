@@ -13,8 +13,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddim.networks.convolutions import PortableGlorotUniform, conv, dense
-from ddim.networks.fast_layers import BatchNormalization, Maps, Tensor
+from ddim.networks.fast_layers import (
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    Maps,
+    PortableGlorotUniform,
+    Tensor,
+)
 
 VARIANCE_MARGIN = 1e-6
 """Noise variances are kept this far from 0 and 1 where their logarithm is taken."""
@@ -115,15 +121,6 @@ class SinusoidalEmbedding(keras.layers.Layer):
         phases = NOISE_INPUTS[self.noise_input](variances) * speeds
         return ops.concatenate([ops.sin(phases), ops.cos(phases)], axis=-1)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "dims": self.dims,
-            "min_frequency": self.min_frequency,
-            "max_frequency": self.max_frequency,
-            "noise_input": self.noise_input,
-        }
-
 
 @keras.saving.register_keras_serializable("ddim")
 class PixelAttention(keras.layers.Layer):
@@ -144,9 +141,6 @@ class PixelAttention(keras.layers.Layer):
         y = ops.dot_product_attention(query, key, value)
         return ops.reshape(y, (-1, height, width, channels))
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "heads": self.heads}
-
 
 @keras.saving.register_keras_serializable("ddim")
 class ScaledAdd(keras.layers.Layer):
@@ -159,9 +153,6 @@ class ScaledAdd(keras.layers.Layer):
     def call(self, inputs: list[Tensor]) -> Tensor:
         total = ops.add(*inputs)
         return total if self.scale == 1.0 else self.scale * total
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "scale": self.scale}
 
 
 def beside(x: Tensor, constants: Tensor, *, name: str, normalization: str) -> Maps:
@@ -195,14 +186,14 @@ def residual_block(
     """
     shortcut = x
     if residual and (isinstance(x, list) or x.shape[-1] != width):
-        shortcut = conv(x, width, 1, name=f"{name}_shortcut")
+        shortcut = Conv2D(width, 1, name=f"{name}_shortcut")(x)
     x = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
-    x = conv(x, width, 3, name=f"{name}_conv_1")
+    x = Conv2D(width, 3, name=f"{name}_conv_1")(x)
     if embedding is not None:
-        embedding = dense(embedding, width, name=f"{name}_embedding")
+        embedding = Dense(width, name=f"{name}_embedding")(embedding)
         x = keras.layers.Add(name=f"{name}_embed")([x, embedding])
     x = keras.layers.Activation(ACTIVATIONS[activation], name=f"{name}_activation")(x)
-    x = conv(x, width, 3, name=f"{name}_conv_2")
+    x = Conv2D(width, 3, name=f"{name}_conv_2")(x)
     if not residual:
         return x
     return ScaledAdd(residual_scale, name=f"{name}_add")([x, shortcut])
@@ -225,7 +216,7 @@ def attention_block(
     channels = x.shape[-1]
     y = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
     parts = ("query", "key", "value")
-    y = [conv(y, channels, 1, name=f"{name}_{part}") for part in parts]
+    y = [Conv2D(channels, 1, name=f"{name}_{part}")(y) for part in parts]
     y = PixelAttention(heads, name=f"{name}_heads")(y)
-    y = conv(y, channels, 1, name=f"{name}_output")
+    y = Conv2D(channels, 1, name=f"{name}_output")(y)
     return ScaledAdd(residual_scale, name=f"{name}_add")([y, x]) if residual else y

@@ -1,4 +1,4 @@
-"""Keras layers that compute the same in less time.
+"""The U-Net's layers with weights: Keras's own, computed in less time.
 
 `BatchNormalization` and `Conv2D` also take a list [maps (B, H, W, C), constants
 (B, 1, 1, E)]. It stands for the maps with E further channels, each the same at every
@@ -8,10 +8,12 @@ concatenation (B, H, W, C + E).
 Class names are Keras's own, since a weights file calls layers after their classes.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 Tensor = Any
@@ -21,6 +23,30 @@ Maps = Tensor | list[Tensor]
 """Maps (B, H, W, C), or [maps, constants (B, 1, 1, E)] in place of B, H, W, C + E."""
 
 Shape = tuple[Any, ...]
+
+
+@keras.saving.register_keras_serializable("ddim")
+class PortableGlorotUniform(keras.initializers.GlorotUniform):
+    """Keras's default for kernels, drawn by numpy: the same on every backend.
+
+    Uniform in +-sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010). The seed comes
+    from `keras.utils.set_random_seed` unless one is given.
+    """
+
+    def __call__(self, shape: Sequence[int], dtype: str | None = None) -> Tensor:
+        limit = math.sqrt(6.0 / (math.prod(shape[:-2]) * sum(shape[-2:])))
+        values = np.random.default_rng(self.seed).uniform(-limit, limit, shape)
+        return ops.convert_to_tensor(values, dtype=dtype)
+
+
+@keras.saving.register_keras_serializable("ddim")
+class Dense(keras.layers.Dense):
+    """Affine map of the last axis: (..., C) to (..., units)."""
+
+    def __init__(self, units: int, **settings: Any) -> None:
+        super().__init__(
+            units, **{"kernel_initializer": PortableGlorotUniform(), **settings}
+        )
 
 
 @keras.saving.register_keras_serializable("ddim")
@@ -70,14 +96,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable("ddim")
 class Conv2D(keras.layers.Conv2D):
-    """Of 1x1 or, zero-padded, 3x3 pixels; with a gradient of its own for the bias.
+    """Zero-padded, of 1x1 or 3x3 pixels; with a gradient of its own for the bias.
 
     TensorFlow joins the bias's gradient to the kernel's, which on a CPU can take longer
     than one after the other, most with few channels.
     """
 
-    def __init__(self, *sizes: int, **settings: Any) -> None:
-        super().__init__(*sizes, **settings)
+    def __init__(self, filters: int, kernel_size: int, **settings: Any) -> None:
+        kernels = PortableGlorotUniform()
+        defaults = {"padding": "same", "kernel_initializer": kernels}
+        super().__init__(filters, kernel_size, **{**defaults, **settings})
         self.input_spec = None
 
     def build(self, input_shape: Shape | list[Shape]) -> None:

@@ -7,13 +7,19 @@ from typing import Any
 import keras
 
 from ddim.errors import DdimError
-from ddim.networks import blocks, convolutions
-from ddim.networks.fast_layers import Maps, Tensor
+from ddim.networks import blocks
+from ddim.networks.fast_layers import (
+    Conv2D,
+    Dense,
+    Maps,
+    PortableGlorotUniform,
+    Tensor,
+)
 from ddim.settings.sections import NetworkParams
 
 
 def build(
-    network_params: NetworkParams,
+    params: NetworkParams,
     image_shape: tuple[int, int, int],
     num_classes: int | None = None,
 ) -> keras.Model:
@@ -26,35 +32,41 @@ def build(
 
     Weights follow from `keras.utils.set_random_seed`, the same on every backend.
     Raises `DdimError` if the images cannot be halved often enough, or if a
-    class-conditional network is not told the number of classes.
+    class-conditional network gets no number of classes.
     Source: Keras DDIM example (A. Beres, 2022).
     """
-    _check_shape(image_shape, halvings=len(network_params.widths) - 1)
+    _check_shape(image_shape, halvings=len(params.widths) - 1)
     noisy_images = keras.Input(image_shape, name="noisy_images")
     noise_variances = keras.Input((1, 1, 1), name="noise_variances")
     inputs = [noisy_images, noise_variances]
-    noise_embedding = _noise_embedding(noise_variances, network_params)
+    noise_embedding = blocks.SinusoidalEmbedding(
+        params.embedding_dims,
+        params.embedding_min_frequency,
+        params.embedding_max_frequency,
+        params.noise_input,
+        name="noise_embedding",
+    )(noise_variances)
 
     embedding = None
-    if network_params.embedding == "blocks" or network_params.class_conditional:
-        embedding = _deep_embedding(noise_embedding, network_params.activation)
-    if network_params.class_conditional:
+    if params.embedding == "blocks" or params.class_conditional:
+        embedding = _deep_embedding(noise_embedding, params.activation)
+    if params.class_conditional:
         labels = keras.Input((), dtype="int32", name="labels")
         inputs.append(labels)
         embedding = _add_labels(embedding, labels, num_classes)
 
-    x = convolutions.conv(
-        noisy_images, network_params.widths[0], 1, name="image_embedding"
-    )
-    if network_params.embedding == "input":
+    x = Conv2D(params.widths[0], 1, name="image_embedding")(noisy_images)
+    if params.embedding == "input":
         x = blocks.beside(
             x,
             noise_embedding,
             name="embedded",
-            normalization=network_params.normalization,
+            normalization=params.normalization,
         )
-    x = _down_and_up(x, partial(_block, network_params, embedding), network_params)
-    return keras.Model(inputs, _prediction(x, channels=image_shape[-1]), name="unet")
+    x = _down_and_up(x, partial(_block, params, embedding), params)
+    zeros: dict[str, Any] = {"kernel_initializer": "zeros", "dtype": "float32"}
+    prediction = Conv2D(image_shape[-1], 1, name="prediction", **zeros)(x)
+    return keras.Model(inputs, prediction, name="unet")
 
 
 Block = Callable[[Maps, int, str], Tensor]
@@ -85,58 +97,35 @@ def _down_and_up(x: Any, block: Block, params: NetworkParams) -> Tensor:
 def _block(
     params: NetworkParams, embedding: Tensor | None, x: Maps, level: int, name: str
 ) -> Tensor:
+    shared: dict[str, Any] = {
+        "normalization": params.normalization,
+        "residual": params.residuals,
+        "residual_scale": params.residual_scale,
+    }
     x = blocks.residual_block(
         x,
         params.widths[level],
         name=name,
-        normalization=params.normalization,
         activation=params.activation,
-        residual=params.residuals,
-        residual_scale=params.residual_scale,
         embedding=embedding,
+        **shared,
     )
     if level not in params.attention_levels:
         return x
-    return blocks.attention_block(
-        x,
-        params.attention_heads,
-        name=f"{name}_attention",
-        normalization=params.normalization,
-        residual=params.residuals,
-        residual_scale=params.residual_scale,
-    )
-
-
-def _prediction(x: Tensor, channels: int) -> Tensor:
-    return keras.layers.Conv2D(
-        channels,
-        kernel_size=1,
-        kernel_initializer="zeros",
-        dtype="float32",
-        name="prediction",
-    )(x)
-
-
-def _noise_embedding(noise_variances: Tensor, params: NetworkParams) -> Tensor:
-    return blocks.SinusoidalEmbedding(
-        params.embedding_dims,
-        params.embedding_min_frequency,
-        params.embedding_max_frequency,
-        params.noise_input,
-        name="noise_embedding",
-    )(noise_variances)
+    heads = params.attention_heads
+    return blocks.attention_block(x, heads, name=f"{name}_attention", **shared)
 
 
 def _deep_embedding(embedding: Tensor, activation: str) -> Tensor:
-    """What DDPM gives its blocks: two dense layers of four times the embedding's width.
+    """DDPM's input to its blocks: two dense layers of four times the width.
 
     (B, 1, 1, E) to (B, 1, 1, 4 E); source: arXiv 2006.11239, appendix B, and its code.
     """
     width = 4 * embedding.shape[-1]
-    x = convolutions.dense(embedding, width, name="deep_embedding_1")
+    x = Dense(width, name="deep_embedding_1")(embedding)
     function = blocks.ACTIVATIONS[activation]
     x = keras.layers.Activation(function, name="deep_embedding_activation")(x)
-    return convolutions.dense(x, width, name="deep_embedding_2")
+    return Dense(width, name="deep_embedding_2")(x)
 
 
 def _add_labels(embedding: Tensor, labels: Tensor, num_classes: int | None) -> Tensor:
@@ -148,7 +137,7 @@ def _add_labels(embedding: Tensor, labels: Tensor, num_classes: int | None) -> T
     x = keras.layers.Embedding(
         num_classes + 1,
         width,
-        embeddings_initializer=convolutions.PortableGlorotUniform(),
+        embeddings_initializer=PortableGlorotUniform(),
         name="label_embedding",
     )(labels)
     x = keras.layers.Reshape((1, 1, width), name="label_embedding_pixel")(x)

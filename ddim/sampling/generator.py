@@ -16,8 +16,6 @@ from keras import ops
 from ddim import runtime
 from ddim.data.normalizer import Normalizer
 from ddim.diffusion.samplers import SAMPLERS, Callback, Denoise, clip_images
-from ddim.diffusion.schedules import Schedule
-from ddim.networks.checkpoint import Trained
 from ddim.networks.description import Description
 from ddim.sampling.denoiser import Denoiser, Tensor
 from ddim.sampling.method import PLAIN, Method
@@ -124,11 +122,6 @@ class Generator:
         ends = self.normalizer.normalize(np.array([[0.0], [1.0]], np.float32))
         return clip_images(denoise, *(ops.convert_to_tensor(end) for end in ends))
 
-    @property
-    def schedule(self) -> Schedule:
-        """The schedule of the training. TODO: goes with its last callers."""
-        return PLAIN.make_schedule(self.diffusion)
-
     def _noise_source(self, sampler: str, seed: int, numbers: Sequence[int]) -> dict:
         """Fresh noise at every step, for the samplers that ask for it."""
         if "draw_noise" not in inspect.signature(SAMPLERS[sampler]).parameters:
@@ -154,17 +147,6 @@ def compile_generator(
         batch_size,
         description.num_classes,
     )
-
-
-def trained_generator(
-    trained: Trained, batch_size: int, schedule: str | None = None
-) -> Generator:
-    """A trained model's generator."""
-    description = trained.description
-    if schedule is not None:
-        diffusion = description.diffusion.model_copy(update={"schedule": schedule})
-        description = description.model_copy(update={"diffusion": diffusion})
-    return compile_generator(trained.network, description, batch_size)
 
 
 def _scalar(value: float) -> Tensor:

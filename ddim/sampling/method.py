@@ -35,6 +35,7 @@ def _options_fit(method: "Method") -> Iterator[Mistake]:
 
 
 OPTIONS: TypeAdapter = TypeAdapter(SamplerOptions)
+"""Checks {sampler: options}."""
 
 
 class Method(Section):
@@ -69,11 +70,6 @@ class Method(Section):
         )
         options = sampling.options.get(sampler, {})
         return cls(**{**shared, "sampler": sampler, "options": options, **changes})
-
-    @classmethod
-    def of(cls, sampling: SamplingParams, sampler: str) -> Self:
-        """An old name of `from_settings`. TODO: goes with its last callers."""
-        return cls.from_settings(sampling, sampler)
 
     def replace(self, **changes: Any) -> Self:
         """The same method but for `changes`, which are checked."""

@@ -2,9 +2,19 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from ddim.evaluation import plot
+
+CONDITIONS = {
+    "encoder": "InceptionV3",
+    "weights": "imagenet",
+    "layer": "mixed8",
+    "resolution": 75,
+    "real_images": 1638,
+    "generated_images": 400,
+}
 
 
 def table(samplers):
@@ -14,7 +24,7 @@ def table(samplers):
                 "sampler": sampler,
                 "guidance_scale": 1.0,
                 "steps": steps,
-                "evaluations": steps * order,
+                "evaluations": steps * (1 + (sampler == "rk2")),
                 "kid": 1 / steps + order,
                 "kid_subsets_std": 0.01,
             }
@@ -34,30 +44,41 @@ def colours(path):
 
 
 def test_every_sampler_has_a_line_of_its_own(tmp_path):
-    plot.write(tmp_path / "one.png", table(["ddim"]))
-    plot.write(tmp_path / "two.png", table(["ddim", "rk2"]))
+    plot.write(tmp_path / "one.png", table(["ddim"]), CONDITIONS)
+    plot.write(tmp_path / "two.png", table(["ddim", "rk2"]), CONDITIONS)
     assert len(colours(tmp_path / "one.png")) == 1
     assert len(colours(tmp_path / "two.png")) == 2
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path):
     for name in ("a.png", "b.png"):
-        plot.write(tmp_path / name, table(["ddim"]))
+        plot.write(tmp_path / name, table(["ddim"]), CONDITIONS)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+def test_a_second_panel_only_where_evaluations_differ_from_steps(tmp_path):
+    widths = []
+    for samplers in (["ddim"], ["ddim", "rk2"]):
+        plot.write(tmp_path / "kid.png", table(samplers), CONDITIONS)
+        with Image.open(tmp_path / "kid.png") as picture:
+            widths.append(picture.width)
+    assert widths[1] > 1.5 * widths[0]
+
+
 def height_of_the_line(path):
-    """Where it ends in the left panel, as a share of the picture's height."""
+    """Where it ends, as a share of the picture's height."""
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     height, width, _ = pixels.shape
-    rows, _ = np.nonzero(np.ptp(pixels[:, width // 4 : width // 2], axis=2) > 120)
+    rows, _ = np.nonzero(np.ptp(pixels[:, width // 2 :], axis=2) > 120)
     return 1 - rows.mean() / height
 
 
-def test_a_figure_far_off_does_not_press_the_others_flat(tmp_path):
+@pytest.mark.parametrize("far", [2000.0, 209734.0, 1e9])
+@pytest.mark.parametrize("least", [1.0, -1.0])
+def test_a_figure_far_off_does_not_press_the_others_flat(tmp_path, far, least):
     """One sampling step with random features: thousands of times the rest."""
     figures = table(["ddim"])
-    figures.loc[0, "kid"] = 2000.0
-    plot.write(tmp_path / "far.png", figures)
-    assert height_of_the_line(tmp_path / "far.png") > 0.2
+    figures["kid"] = [far, least, far**0.5, far**0.5]
+    plot.write(tmp_path / "far.png", figures, CONDITIONS)
+    assert 0.3 < height_of_the_line(tmp_path / "far.png") < 0.7

@@ -1,32 +1,55 @@
-"""What the evaluation refuses before it spends any time."""
-
-from types import SimpleNamespace
+"""The evaluation fits its subsets and batches to the images there are."""
 
 import pytest
 
-from ddim.errors import DdimError
+from ddim.data import crops
 from ddim.evaluation.sweep import evaluate
-from tests.conftest import tiny_settings
+from ddim.networks import checkpoint
+from tests.conftest import save_model, tiny_description, tiny_settings
 
-UNTOUCHED = SimpleNamespace(description=SimpleNamespace(data_digest=None))
-"""A trained model with which nothing can be drawn."""
+
+@pytest.fixture
+def trained(paths, tmp_path):
+    digest = crops.dataset(paths.crops)["sha256"]
+    description = tiny_description().model_copy(update={"data_digest": digest})
+    return checkpoint.load(save_model(tmp_path / "checkpoints", description))
 
 
 @pytest.mark.parametrize(
-    ("changes", "key"),
+    ("changes", "used", "printed"),
     [
-        ({"evaluate": {"images": None, "subset_size": 17}}, "evaluate.subset_size"),
-        ({"evaluate": {"images": None}, "kid": {"batch_size": 17}}, "kid.batch_size"),
-        ({"evaluate": {"images": 40, "subset_size": 17}}, "evaluate.subset_size"),
+        (
+            {"evaluate": {"subset_size": 1000}, "kid": {"batch_size": 64}},
+            {"subset_size": 8, "batch_size": 16},
+            "KID compares 16 images: subset_size 8 instead of 1000, "
+            "batch_size 16 instead of 64\n",
+        ),
+        (
+            {"evaluate": {"images": 3, "subset_size": 4}, "kid": {"batch_size": 2}},
+            {"subset_size": 2, "batch_size": 2},
+            "KID compares 3 images: subset_size 2 instead of 4\n",
+        ),
+        (
+            {"evaluate": {"subset_size": 16}, "kid": {"batch_size": 16}},
+            {"subset_size": 16, "batch_size": 16},
+            "",
+        ),
     ],
 )
-def test_too_few_validation_images_are_told_before_any_is_drawn(paths, changes, key):
-    settings = tiny_settings(**changes)
-    with pytest.raises(DdimError, match=rf"{key}: expected at most 16, .*received 17"):
-        evaluate(
-            UNTOUCHED,
-            sampling=settings.sampling,
-            settings=settings.evaluate,
-            kid_params=settings.kid,
-            reference_folder=paths.reference,
-        )
+def test_subsets_and_batches_fit_the_images_there_are(
+    paths, trained, capsys, changes, used, printed
+):
+    settings = tiny_settings()
+    evaluate_params = settings.evaluate.model_copy(
+        update={"images": None, "diffusion_steps": (1,), **changes["evaluate"]}
+    )
+    table, summary = evaluate(
+        trained,
+        sampling=settings.sampling,
+        settings=evaluate_params,
+        kid_params=settings.kid.model_copy(update=changes["kid"]),
+        reference_folder=paths.reference,
+    )
+    assert summary["conditions"].items() >= used.items()
+    assert capsys.readouterr().out == printed
+    assert table.notna().all(axis=None)

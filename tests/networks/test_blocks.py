@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from ddim.networks import blocks, convolutions
+from ddim.networks import blocks, fast_layers
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def test_embedding_of_a_block_acts_as_a_bias_of_its_first_convolution(images):
 def test_initial_weights_have_glorot_limits_and_follow_the_global_seed():
     def draw():
         keras.utils.set_random_seed(7)
-        pair = [convolutions.PortableGlorotUniform() for _ in range(2)]
+        pair = [fast_layers.PortableGlorotUniform() for _ in range(2)]
         return [keras.ops.convert_to_numpy(one((3, 3, 64, 32))) for one in pair]
 
     first, second = draw()

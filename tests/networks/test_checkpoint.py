@@ -11,7 +11,7 @@ import pytest
 from ddim.errors import DdimError
 from ddim.networks import checkpoint
 from ddim.networks.description import Description
-from ddim.sampling.generator import trained_generator
+from ddim.sampling.generator import compile_generator
 from tests.conftest import ROOT, save_model, tiny_description
 
 
@@ -30,13 +30,16 @@ def test_the_description_comes_back_whole(saved, description):
 
 
 def test_a_fresh_process_draws_the_same_images(saved, tmp_path):
-    here = trained_generator(checkpoint.load(saved), 4).images(4, 3, seed=0)
+    loaded = checkpoint.load(saved)
+    generator = compile_generator(loaded.network, loaded.description, 4)
+    here = generator.images(4, 3, seed=0)
     code = (
         "import sys, numpy; from ddim import runtime; "
         "runtime.setup('tensorflow', 'float32', deterministic=True); "
         "from ddim.networks import checkpoint; "
-        "from ddim.sampling.generator import trained_generator; "
-        "generator = trained_generator(checkpoint.load(sys.argv[1]), 4); "
+        "from ddim.sampling.generator import compile_generator; "
+        "loaded = checkpoint.load(sys.argv[1]); "
+        "generator = compile_generator(loaded.network, loaded.description, 4); "
         "images = generator.images(4, 3, seed=0); "
         "numpy.save(sys.argv[2], images)"
     )

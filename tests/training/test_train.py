@@ -15,7 +15,7 @@ from ddim import unfinished
 from ddim.errors import DdimError
 from ddim.metrics.kid import kid
 from ddim.networks import checkpoint
-from ddim.sampling.generator import trained_generator
+from ddim.sampling.generator import compile_generator
 from ddim.training import batches, callbacks, optimizers, resume
 from ddim.training import train as training
 from tests.conftest import tiny_settings
@@ -71,7 +71,9 @@ def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
     table = pd.read_csv(paths.history)
     loaded = checkpoint.load(paths.checkpoint)
     judge = training._val_kid(
-        trained_generator(loaded, settings.train.batch_size),
+        compile_generator(
+            loaded.network, loaded.description, settings.train.batch_size
+        ),
         settings.train,
         settings.kid,
         paths,
@@ -333,7 +335,7 @@ def test_trains_a_class_conditional_network(paths):
     paths, _ = run(settings, paths, epochs=1)
     loaded = checkpoint.load(paths.checkpoint)
     assert loaded.description.class_names == ("red", "blue")
-    generator = trained_generator(loaded, 16)
+    generator = compile_generator(loaded.network, loaded.description, 16)
     red, blue = (
         generator.images(4, 2, seed=0, labels=np.full(4, label)) for label in (0, 1)
     )
