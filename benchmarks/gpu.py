@@ -274,8 +274,8 @@ def _draw(
 
 
 def _settings(options: argparse.Namespace, small: bool) -> Params:
-    """The committed params.yaml with what the command line says on it."""
-    values = params.read_yaml(ROOT / "params.yaml")
+    """The default settings with what the command line says on it."""
+    values = params.read_yaml(ROOT / "recipes/default.yaml")
     told: dict[str, Any] = {
         "data": {"source": "folder", "folder": str(options.images.resolve())},
         "train": {"seed": options.seed},

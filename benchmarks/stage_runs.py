@@ -67,7 +67,7 @@ def stages(images: int, size: int) -> dict[str, list[str]]:
 
 def measure(images: int, changes: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Seconds and peak resident GiB of each stage, a row each."""
-    settings = params.read_yaml(ROOT / "params.yaml")
+    settings = params.read_yaml(ROOT / "recipes/default.yaml")
     for overlay in (COMMON, changes):
         settings = recipes.apply(settings, overlay)
     with tempfile.TemporaryDirectory() as scratch:

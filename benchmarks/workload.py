@@ -48,13 +48,13 @@ class Workload:
 
 
 def default() -> Workload:
-    """The settings of `params.yaml` as committed."""
-    return Workload(params.validate(params.read_yaml(ROOT / "params.yaml")))
+    """The default settings."""
+    return Workload(params.validate(params.read_yaml(ROOT / "recipes/default.yaml")))
 
 
 def toy() -> Workload:
     """Small enough for a test."""
-    values = params.read_yaml(ROOT / "params.yaml")
+    values = params.read_yaml(ROOT / "recipes/default.yaml")
     values["network"] |= {"widths": [8, 16], "depth": 1}
     return replace(
         Workload(params.validate(values)), size=16, batch_size=8, sampling_steps=(2, 4)

@@ -46,9 +46,8 @@ def fuzz(examples: int) -> hypothesis_settings:
 
 
 def tiny_values() -> dict:
-    """The recipe `tiny` on `params.yaml`, as nested mappings."""
-    settings = params.read_yaml(ROOT / "params.yaml")
-    return recipes.apply(settings, recipes.overlay("tiny", ROOT / "recipes"))
+    """The recipe `tiny`, as nested mappings."""
+    return recipes.whole("tiny", ROOT / "recipes")
 
 
 def tiny_settings(**changes: dict) -> params.Params:

@@ -1,6 +1,7 @@
 """The command `ddim`: draw with a trained model, measure, compare and hand it over."""
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -11,7 +12,7 @@ from pydantic.fields import FieldInfo
 from ddim import runtime
 from ddim.commands import options
 from ddim.commands.options import COMMANDS, Command
-from ddim.errors import one_plain_message
+from ddim.errors import DdimError, one_plain_message
 from ddim.settings.params import validate_section
 
 
@@ -26,7 +27,8 @@ def run(command: Command) -> None:
     if isinstance(command, options.Compare):
         from ddim.commands import compare
 
-        return compare.compare(command)
+        compare.compare(command)
+        return
     runtime.setup(runtime.installed_backend(), "float32", deterministic=True)
     from ddim.commands import draw, evaluate, export
 
@@ -38,7 +40,12 @@ def run(command: Command) -> None:
         options.Evaluate: evaluate.evaluate,
         options.Export: export.export,
     }
-    return functions[type(command)](command)
+    try:
+        functions[type(command)](command)
+    except DdimError as error:
+        # Messages about a setting name the option that it came from.
+        message = re.sub(r"\bkid\.(weights|layer)\b", r"--\1", str(error))
+        raise DdimError(re.sub(r"^classes(?=:)", "--class", message)) from error
 
 
 def read(arguments: Sequence[str] | None = None) -> Command:

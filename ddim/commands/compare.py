@@ -22,8 +22,8 @@ FIGURES = {
 }
 """Columns of figures: file and key of each."""
 
-NOT_SHOWN = ("evaluate", "render", "tracking")
-"""Sections that change no trained model."""
+NOT_SHOWN = ("render", "tracking")
+"""Sections that change no figure."""
 
 Revision = Mapping[str, Any]
 """A commit, experiment or the workspace, as `dvc exp show --json` gives it."""
@@ -53,14 +53,13 @@ def compare(options: Compare) -> None:
 def table(found: Sequence[Revision], names: Sequence[str] = ()) -> pd.DataFrame:
     """A row per experiment: settings that differ from most rows, figures, minutes.
 
-    Rows without figures are left out, and of equal ones, such as the workspace and its
-    experiment, all but the last. Raises `DdimError` if none is left or a name is
-    unknown.
+    Rows without figures are left out. Without `names`, so are all but the last of equal
+    ones, such as the workspace and its experiment. Raises `DdimError` if none is left
+    or a name is unknown.
     """
     rows = pd.DataFrame([_row(revision) for revision in found])
     rows = rows[rows["best val_kid"].notna()]
-    rows = rows.drop_duplicates(["settings", *FIGURES], keep="last")
-    known = rows["experiment"].tolist()
+    known = rows["experiment"].unique().tolist()
     unknown = [name for name in names if name not in known]
     if unknown or not known:
         raise DdimError(
@@ -68,7 +67,10 @@ def table(found: Sequence[Revision], names: Sequence[str] = ()) -> pd.DataFrame:
             f"{', '.join(known) or 'there are none yet'}; received "
             f"{', '.join(unknown) or 'none'}"
         )
-    rows = rows[rows["experiment"].isin(names or known)]
+    if names:
+        rows = rows[rows["experiment"].isin(names)]
+    else:
+        rows = rows.drop_duplicates(["settings", *FIGURES], keep="last")
     letters = [chr(ord("A") + k % 26) for k in pd.factorize(rows["conditions"])[0]]
     seconds = rows["experiment"].map(store.training_seconds())
     return pd.DataFrame(

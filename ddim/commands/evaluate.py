@@ -19,7 +19,6 @@ from ddim.preparation.folder import find_images
 from ddim.preparation.images import decode, square
 from ddim.preparation.items import UnreadableImageError
 from ddim.preparation.parallel import ordered_map
-from ddim.settings.params import validate_section
 from ddim.settings.sections import KidParams
 
 BATCH = 64
@@ -47,20 +46,21 @@ def measure(options: Evaluate) -> dict[str, Any]:
     All are cropped to squares and resized, as the stage prepare does it. Raises
     `DdimError` if a folder has fewer than two images or one that cannot be read.
     """
-    kid_params = validate_section(
-        KidParams,
-        {
-            "weights": options.weights,
-            "layer": options.layer,
-            "image_size": options.resolution,
-            "images": options.images,
-            "batch_size": BATCH,
-        },
+    kid_params = KidParams(
+        weights=options.weights,
+        layer=options.layer,
+        image_size=options.resolution,
+        images=options.images,
+        batch_size=BATCH,
     )
-    folders = {"REAL_FOLDER": options.real, "GENERATED_FOLDER": options.generated}
-    files = [_images(*folder, options.images) for folder in folders.items()]
+    real_files = _images("REAL_FOLDER", options.real, options.images)
+    generated_files = _images("GENERATED_FOLDER", options.generated, options.images)
     encode = inception.encoder(kid_params, channels=3)
-    real, generated = (_features(each, encode, options.image_size) for each in files)
+    features = partial(_features, encode=encode, image_size=options.image_size)
+    real, generated = (
+        features("real", real_files),
+        features("generated", generated_files),
+    )
     inception.check_features(real)
     fewer = min(len(real), len(generated))
     size = options.subset_size or max(2, min(SUBSET_SIZE, fewer // 2))
@@ -92,11 +92,13 @@ def _images(key: str, folder: Path, most: int) -> list[Path]:
     return [folder / found[k * len(found) // count] for k in range(count)]
 
 
-def _features(paths: list[Path], encode: Encoder, image_size: int) -> np.ndarray:
+def _features(
+    title: str, paths: list[Path], encode: Encoder, image_size: int
+) -> np.ndarray:
     """(n, dims), a batch of images in memory at a time."""
     read = partial(read_crop, size=image_size, channels=3)
     with closing(ordered_map(read, paths, THREADS)) as crops:
-        shown = iter(tqdm(crops, str(paths[0].parent), len(paths), unit="image"))
+        shown = iter(tqdm(crops, title, len(paths), unit="image"))
         batches = iter(lambda: list(islice(shown, BATCH)), [])
         return np.concatenate([encode(np.stack(batch)) for batch in batches])
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 from ddim.diffusion.samplers import SAMPLERS
 from ddim.diffusion.schedules import SCHEDULES
@@ -36,6 +36,18 @@ def option_name(field: str) -> str:
     return "--" + SHORT_NAMES.get(field, field).replace("_", "-")
 
 
+def ends_in(*suffixes: str) -> AfterValidator:
+    """Refuses a file that is not called like what is written to it."""
+
+    def check(path: Path) -> Path:
+        if path.suffix.lower() not in suffixes:
+            raise ValueError(f"a file ending in {' or '.join(suffixes)}")
+        return path
+
+    return AfterValidator(check)
+
+
+Png = Annotated[Path, ends_in(".png")]
 Frames = Annotated[Integer, Field(ge=2, le=1000)]
 
 
@@ -87,7 +99,7 @@ class Sample(Drawing):
     seed: Seed = Field(0, description="of the noise")
     rows: Side = Field(8, description="of the grid")
     columns: Side = Field(10, description="of the grid")
-    out: Path = Field(Path("samples.png"), description="PNG")
+    out: Png = Field(Path("samples.png"), description="PNG")
     noise: Path | None = Field(None, description=".npy file of ddim invert to start at")
     folder: Path | None = Field(
         None, description="also write each sample as a PNG into this folder"
@@ -109,7 +121,9 @@ class Animate(Drawing):
     rows: Side = Field(4, description="of the grid")
     columns: Side = Field(6, description="of the grid")
     frames: Frames = Field(30, description="of interpolation")
-    out: Path | None = Field(None, description="GIF, called like its kind if not given")
+    out: Annotated[Path, ends_in(".gif")] | None = Field(
+        None, description="GIF, called like its kind if not given"
+    )
 
 
 class Inversion(Drawing):
@@ -122,6 +136,7 @@ class Inversion(Drawing):
 
     steps: Steps = Field(50, description="each way")
     iterations: Count = Field(3, description="per inverted step")
+    seed: Seed | None = None
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -136,18 +151,29 @@ class Inversion(Drawing):
 class Invert(Inversion):
     """Find the noise of images, and draw them again from it."""
 
+    seed: Seed | None = Field(
+        None, description="of fresh noise on the images first: their noise gets normal"
+    )
+
     images: tuple[Path, ...] = Field(alias="IMAGE", min_length=1)
     noise: Path | None = Field(None, description=".npy file to keep the noise in")
-    out: Path = Field(Path("inverted.png"), description="PNG")
+    out: Png = Field(Path("inverted.png"), description="PNG")
 
 
 class Interpolate(Inversion):
     """Go from image to image through their noise."""
 
+    seed: Seed = Field(0, description="of the fresh noise on the images first")
+
     image_a: Path = Field(alias="IMAGE_A")
     image_b: Path = Field(alias="IMAGE_B")
-    frames: Frames = Field(8, description="from one to the other")
-    out: Path = Field(Path("interpolated.png"), description="PNG or GIF")
+    frames: Frames | None = Field(
+        None,
+        description="from one to the other; 30 for a GIF, 8 for a PNG if not given",
+    )
+    out: Annotated[Path, ends_in(".png", ".gif")] = Field(
+        Path("interpolated.png"), description="PNG or GIF"
+    )
 
 
 class Evaluate(Command):

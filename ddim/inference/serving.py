@@ -24,7 +24,7 @@ class Row(Section):
     """One image to draw; an empty cell means the default too."""
 
     image_class: Annotated[str | None, Field(alias="class")] = None
-    """By name; without one the model's first, and none for a model without classes."""
+    """By name; without one the model's first. A model without classes takes none."""
     steps: Steps = 20
     seed: Seed = 0
     sampler: SamplerName = PLAIN.sampler
@@ -73,14 +73,15 @@ class ServedModel:
     def _draw(self, rows: list[Row]) -> np.ndarray:
         """Images (n, h, w, c) of one group."""
         first, shape = rows[0], self.model.image_shape
-        known = self.model.class_names
+        first_class = self.model.class_names[:1]
+        asked = [[row.image_class] if row.image_class else first_class for row in rows]
         return self.model.sample(
             len(rows),
             steps=first.steps,
             seed=first.seed,
             sampler=first.sampler,
             guidance_scale=first.guidance_scale,
-            classes=[row.image_class or known[0] for row in rows] if known else (),
+            classes=[name for names in asked for name in names],
             initial_noise=np.concatenate([noise(row.seed, [0], shape) for row in rows]),
         )
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ddim import dvc
-from ddim.paths import PATHS
+from ddim.errors import DdimError
+from ddim.paths import DESCRIPTION, PATHS, WEIGHTS
 from ddim.tracking import store
 
 CHECKPOINT = str(PATHS.checkpoint)
@@ -18,15 +19,15 @@ def folder_of(source: str | Path) -> Iterator[Path]:
     """The folder with a model's files, which may be gone afterwards.
 
     `source` is a folder, `dvc:NAME` (an experiment, branch or commit of the repository
-    in the working directory), `models:/NAME@ALIAS` or `runs:/ID/model`. Raises
+    in the working directory), `models:/NAME@ALIAS` or `runs:/ID/NAME`. Raises
     `DdimError` if there is none.
     """
     kind, _, name = str(source).partition(":")
     if kind in ("models", "runs"):
         yield store.download(str(source))
     elif kind == "dvc":
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / CHECKPOINT
+        with tempfile.TemporaryDirectory() as room:
+            out = Path(room) / CHECKPOINT
             dvc.output_of(
                 *("get", ".", CHECKPOINT, "--rev", name, "--out", str(out)),
                 expected=f"{source}: expected an experiment, branch or commit with a "
@@ -34,4 +35,12 @@ def folder_of(source: str | Path) -> Iterator[Path]:
             )
             yield out
     else:
-        yield Path(source)
+        folder = Path(source)
+        if not (folder / DESCRIPTION).is_file():
+            reason = "one without them" if folder.is_dir() else "no folder"
+            raise DdimError(
+                f"{source}: expected a folder with a model ({DESCRIPTION} and "
+                f"{WEIGHTS}), from make demo, ddim export or docs/results; received "
+                f"{reason}"
+            )
+        yield folder

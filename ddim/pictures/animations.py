@@ -34,7 +34,7 @@ def over_steps(painter: Painter) -> list[Picture]:
     for steps in settings.step_counts:
         caption = f"{steps} step" + "s" * (steps != 1)
         images = painter.images(settings.rows, settings.columns, steps, caption)
-        grid = image_grid(images, settings.rows, settings.columns, settings.scale)
+        grid = layout.grid(images, settings.rows, settings.columns, settings.scale)
         frames.append(layout.with_names(grid, columns=[caption]))
     return frames
 
@@ -65,9 +65,9 @@ def process(painter: Painter, steps: int, eta: float) -> list[Picture]:
             return
         both = ops.convert_to_numpy(ops.concatenate([noisy_images, pred_images]))
         images = painter.generator.normalizer.denormalize(both)
-        grid = image_grid(images, 2, PROCESS_COLUMNS, painter.settings.scale)
-        caption = f"step {step + 1} of {steps}: noisy above, predicted below"
-        frames.append(layout.with_names(grid, columns=[caption]))
+        grid = layout.grid(images, 2, PROCESS_COLUMNS, painter.settings.scale)
+        caption, rows = f"step {step + 1} of {steps}", ["noisy", "predicted"]
+        frames.append(layout.with_names(grid, columns=[caption], rows=rows))
 
     title = f"DDIM, eta {eta:g}"
     painter.images(PROCESS_COLUMNS, 1, steps, title, method=method, callback=keep)
@@ -96,7 +96,7 @@ def interpolation(painter: Painter) -> list[Picture]:
         initial_noise=np.concatenate(noises),
     )
     return [
-        image_grid(frame, rows, columns, settings.scale)
+        layout.grid(frame, rows, columns, settings.scale)
         for frame in np.split(images, frames)
     ]
 

@@ -1,5 +1,6 @@
 """Captions and names on pictures, and GIF animations, with Pillow."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ddim.files import atomic
-from ddim.sampling.grid import Picture, to_pillow
+from ddim.sampling.grid import Picture, image_grid, to_pillow
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 PALETTE_PIXELS = 50_000
 """At most so many pixels, evenly spread, decide the colours of an animation."""
@@ -15,11 +18,23 @@ PALETTE_PIXELS = 50_000
 KMEANS = 3
 """Rounds of k-means that refine the palette."""
 
-CAPTION_HEIGHT = 28
-FONT_SIZE = 0.6 * CAPTION_HEIGHT
+LINE_HEIGHT = 28
+FONT_SIZE = 0.6 * LINE_HEIGHT
+LEAST_FONT_SIZE = 6
+LEAST_SPACE = 4
+"""Pixels between the names of columns."""
 MARGIN = 8
+LEAST_LETTERS = 12
+"""In a line of a caption, however narrow the picture is."""
 GAP = 12
 """Pixels between pictures side by side."""
+CELL_GAP = 2
+"""Pixels between the images of a grid."""
+
+
+def grid(images: np.ndarray, rows: int, columns: int, scale: int) -> Picture:
+    """Images (rows * columns, h, w, c) in [0, 1], row by row, a little apart."""
+    return image_grid(images, rows, columns, scale, gap=CELL_GAP)
 
 
 def with_names(
@@ -30,11 +45,11 @@ def with_names(
     One name above a single column is a caption.
     """
     height, width = picture.shape[:2]
-    font = ImageFont.load_default(FONT_SIZE)
+    font = _font_for(columns, width // max(1, len(columns)))
     row_font = ImageFont.load_default(min(FONT_SIZE, height // max(1, len(rows))))
     names_width = round(max((row_font.getlength(name) for name in rows), default=0))
     left = names_width + 2 * MARGIN if rows else 0
-    top = CAPTION_HEIGHT if columns else 0
+    top = LINE_HEIGHT if columns else 0
     image = ImageOps.expand(to_pillow(picture), (left, top, 0, 0), "white")
     draw = ImageDraw.Draw(image)
     for k, name in enumerate(columns):
@@ -46,10 +61,32 @@ def with_names(
     return _pixels(image)
 
 
+def _font_for(names: Sequence[str], width: int) -> Font:
+    """A font in which no name is wider than so many pixels."""
+    font = ImageFont.load_default(FONT_SIZE)
+    widest = max((font.getlength(name) for name in names), default=0)
+    fitting = FONT_SIZE * (width - LEAST_SPACE) / max(widest, 1)
+    return ImageFont.load_default(min(FONT_SIZE, max(LEAST_FONT_SIZE, fitting)))
+
+
+def with_caption(picture: Picture, text: str) -> Picture:
+    """The picture with a sentence above it, in as many lines as it takes."""
+    font = ImageFont.load_default(FONT_SIZE)
+    letters = (picture.shape[1] - 2 * MARGIN) * len(text) / font.getlength(text)
+    lines = textwrap.wrap(text, max(LEAST_LETTERS, int(letters)))
+    top = LINE_HEIGHT * len(lines)
+    image = ImageOps.expand(to_pillow(picture), (0, top, 0, 0), "white")
+    draw = ImageDraw.Draw(image)
+    for k, line in enumerate(lines):
+        place = (MARGIN, (k + 0.5) * LINE_HEIGHT)
+        draw.text(place, line, "black", font, anchor="lm")
+    return _pixels(image)
+
+
 def beside(left: Picture, right: Picture, names: tuple[str, str]) -> Picture:
     """Two pictures of one height side by side, white between, a name above each."""
     height, _, channels = left.shape
-    gap = np.full((height + CAPTION_HEIGHT, GAP, channels), 255, np.uint8)
+    gap = np.full((height + LINE_HEIGHT, GAP, channels), 255, np.uint8)
     named = [with_names(left, columns=names[:1]), with_names(right, columns=names[1:])]
     return np.concatenate([named[0], gap, named[1]], axis=1)
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from tqdm import tqdm
 
+from ddim.diffusion.samplers import Callback
 from ddim.networks.description import Description
 from ddim.sampling.generator import Generator
 from ddim.sampling.grid import row_labels
@@ -32,22 +33,27 @@ class Painter:
         columns: int,
         steps: int,
         title: str = "sampling",
+        *,
+        callback: Callback = lambda *state: None,
         **options: Any,
     ) -> np.ndarray:
         """Images (rows * columns, h, w, c) with values in [0, 1].
 
-        `title` names the progress bar; `options` are those of `Generator.batches`.
+        A progress bar called `title` shows the steps; `options` are those of
+        `Generator.batches`.
         """
         count = rows * columns
         chosen = {"method": self.method, "labels": self.labels(rows, columns)} | options
-        drawn = []
-        with tqdm(total=count, desc=title, unit="image") as bar:
-            for batch in self.generator.batches(
-                count, steps, self.settings.seed, **chosen
-            ):
-                drawn.append(batch)
-                bar.update(len(batch))
-        return np.concatenate(drawn)
+        batches = -(-count // self.generator.batch_size)
+        with tqdm(desc=title, total=batches * steps, unit="step") as bar:
+
+            def show(*state: Any) -> None:
+                bar.update()
+                callback(*state)
+
+            return self.generator.images(
+                count, steps, self.settings.seed, callback=show, **chosen
+            )
 
     def with_batches_of(self, count: int) -> Self:
         """The same with batches of another size, which saves time on few images."""

@@ -4,6 +4,7 @@ import numpy as np
 
 from ddim.data import crops
 from ddim.metrics import inception
+from ddim.metrics.inception import Encoder
 from ddim.networks.checkpoint import Trained
 from ddim.paths import PATHS, Paths
 from ddim.pictures import animations, layout, schedule_plot, sheets
@@ -47,20 +48,28 @@ def write_sheets(painter: Painter, kid: KidParams, paths: Paths) -> None:
     )
     train_images, _ = crops.load(paths.crops, "train")
     validation_images, _ = crops.load(paths.crops, "validation")
-    encode = inception.encoder(kid, painter.generator.shape[-1])
+    encode, distance = _distance(kid, painter.generator.shape[-1])
     drawn = {
         "steps": sheets.over_steps(painter),
         "real-and-generated": sheets.real_and_generated(
             validation_images, generated, settings
         ),
         "neighbours": sheets.nearest_neighbours(
-            train_images, generated, encode, settings
+            train_images, generated, encode, distance, settings
         ),
     }
     if painter.generator.num_classes is not None:
         drawn["guidance"] = sheets.guidance(painter)
     for name, picture in drawn.items():
         save_png(paths.sheets / f"{name}.png", picture)
+
+
+def _distance(kid: KidParams, channels: int) -> tuple[Encoder, str]:
+    """What nearest neighbours are near in, and its name."""
+    if kid.weights == "random":  # whose features rank sets of images, but not images
+        return sheets.shrunk_pixels, "the pixels of images shrunk to 8x8"
+    name = f"InceptionV3 features ({kid.layer})"
+    return inception.encoder(kid, channels), name
 
 
 def _write_gif(paths: Paths, name: str, frames: list[np.ndarray]) -> None:

@@ -1,11 +1,14 @@
 """Still pictures that put images side by side to be judged by eye."""
 
+from collections.abc import Sequence
+
 import numpy as np
+from keras import ops
 
 from ddim.metrics.inception import Encoder
 from ddim.pictures import layout
 from ddim.pictures.painter import Painter
-from ddim.sampling.grid import Picture, image_grid, row_labels
+from ddim.sampling.grid import Picture, row_labels
 from ddim.settings.sections import RenderParams
 
 STEP_ROWS = 6
@@ -28,7 +31,7 @@ def samples(painter: Painter, images: np.ndarray) -> Picture:
     The names of classes stand left of their rows.
     """
     settings = painter.settings
-    grid = image_grid(images, settings.rows, settings.columns, settings.scale)
+    grid = layout.grid(images, settings.rows, settings.columns, settings.scale)
     return layout.with_names(grid, rows=painter.row_names(settings.rows))
 
 
@@ -39,11 +42,14 @@ def over_steps(painter: Painter) -> Picture:
         for wanted in STEPS_SHOWN
     }
     small = painter.with_batches_of(STEP_ROWS)
-    names = {f"{steps} step" + "s" * (steps > 1): steps for steps in sorted(counts)}
     columns = {
-        name: small.images(STEP_ROWS, 1, steps, name) for name, steps in names.items()
+        str(steps): small.images(STEP_ROWS, 1, steps, f"{steps} steps")
+        for steps in sorted(counts)
     }
-    return _side_by_side(columns, painter.settings.scale)
+    sheet = _side_by_side(columns, painter.settings.scale)
+    return layout.with_caption(
+        sheet, "Number of sampling steps. Each row begins with one noise."
+    )
 
 
 def real_and_generated(
@@ -55,28 +61,49 @@ def real_and_generated(
     """
     rows, columns = COMPARED_GRID
     dice = np.random.default_rng(settings.seed)
-    chosen = np.sort(dice.choice(len(real_images), rows * columns))
-    left = image_grid(real_images[chosen] / 255, rows, columns, settings.scale)
-    right = image_grid(generated[: rows * columns], rows, columns, settings.scale)
-    return layout.beside(left, right, ("real", "generated"))
+    count = rows * columns
+    again = len(real_images) < count
+    chosen = np.sort(dice.choice(len(real_images), count, replace=again))
+    left = layout.grid(real_images[chosen] / 255, rows, columns, settings.scale)
+    right = layout.grid(generated[:count], rows, columns, settings.scale)
+    names = ("real, not trained on", "generated")
+    return layout.beside(left, right, names)
 
 
 def nearest_neighbours(
     train_images: np.ndarray,
     generated: np.ndarray,
     encode: Encoder,
+    distance: str,
     settings: RenderParams,
 ) -> Picture:
-    """Samples on the left, beside each its nearest training images in feature space.
+    """Samples on the left, beside each its nearest training images.
 
-    A model that remembers instead of learning shows the same picture twice.
+    `distance` says what `encode` compares. A model that remembers instead of learning
+    shows the same picture twice.
     """
     samples = generated[:NEIGHBOUR_ROWS]
     found = nearest(train_images, encode(samples), encode, settings.neighbours)
-    left = image_grid(samples, len(samples), 1, settings.scale)
+    left = layout.grid(samples, len(samples), 1, settings.scale)
     rows, columns = found.shape
-    right = image_grid(train_images[found.ravel()] / 255, rows, columns, settings.scale)
-    return layout.beside(left, right, ("", "nearest training images"))
+    right = layout.grid(
+        train_images[found.ravel()] / 255, rows, columns, settings.scale
+    )
+    sheet = layout.beside(left, right, ("sample", "nearest training images"))
+    return layout.with_caption(
+        sheet,
+        f"Samples, and the training images nearest to each by {distance}. "
+        "Equal ones would be copies.",
+    )
+
+
+def shrunk_pixels(images: np.ndarray) -> np.ndarray:
+    """Images (n, h, w, c), uint8 or in [0, 1], as pixels of 8x8 images, (n, 64 * c)."""
+    scale = 255 if images.dtype == np.uint8 else 1
+    small = ops.image.resize(
+        np.asarray(images, np.float32) / scale, (8, 8), antialias=True
+    )
+    return ops.convert_to_numpy(small).reshape(len(images), -1)
 
 
 def nearest(
@@ -114,11 +141,17 @@ def guidance(painter: Painter) -> Picture:
         )
         for scale in GUIDANCE_SCALES
     }
-    return _side_by_side(columns, painter.settings.scale)
+    names = painter.description.class_names[:rows]
+    sheet = _side_by_side(columns, painter.settings.scale, names)
+    return layout.with_caption(
+        sheet, "Guidance scale. 1 is plain conditional. Each row begins with one noise."
+    )
 
 
-def _side_by_side(columns: dict[str, np.ndarray], scale: int) -> Picture:
-    """Columns of images (rows, h, w, c), each with its name above."""
+def _side_by_side(
+    columns: dict[str, np.ndarray], scale: int, names: Sequence[str] = ()
+) -> Picture:
+    """Columns of images (rows, h, w, c) by the name above, and the names of rows."""
     rows = np.stack(list(columns.values()), axis=1)
-    grid = image_grid(np.concatenate(rows), len(rows), len(columns), scale)
-    return layout.with_names(grid, columns=list(columns))
+    grid = layout.grid(np.concatenate(rows), len(rows), len(columns), scale)
+    return layout.with_names(grid, columns=list(columns), rows=names)

@@ -54,8 +54,8 @@ def prepare(
     The first `train_fraction` of every official split goes to training, the rest to
     validation; an unreadable image moves no other across that border. Images pass
     through one by one, and the files appear only when all are done.
-    Raises `DdimError` if a part is empty or, unless `skip_unreadable`, if there are
-    unreadable images, naming them.
+    Raises `DdimError` if a part has too few images. Raises one that names unreadable
+    images, unless `skip_unreadable`.
     """
     sizes = {name: split.size for name, split in source.splits.items()}
     # As TFDS cuts a split: the nearest whole number.
@@ -104,12 +104,12 @@ def _place(source: Source, borders: Mapping[str, int]) -> Iterator[Placed]:
 
 
 def _check_enough(train: int, validation: int) -> None:
-    """Raise `DdimError` if there are no images in one of the parts."""
-    if not (train and validation):
+    """Raise `DdimError` if a part has too few images; KID is undefined for one."""
+    if train < 1 or validation < 2:
         raise DdimError(
-            "data.train_fraction: expected images for training and for validation; "
-            f"received {train} and {validation} "
-            "(more images or another fraction will do)"
+            "data.train_fraction: expected 1 image or more for training and 2 or more "
+            f"for validation; received {train} and {validation}; add images, or "
+            "change the fraction"
         )
 
 

@@ -30,16 +30,20 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
-def image_grid(images: np.ndarray, rows: int, columns: int, scale: int = 1) -> Picture:
-    """Images (rows * columns, h, w, c) in [0, 1], row by row, without gaps.
+def image_grid(
+    images: np.ndarray, rows: int, columns: int, scale: int = 1, gap: int = 0
+) -> Picture:
+    """Images (rows * columns, h, w, c) in [0, 1], row by row, with white gaps between.
 
-    Every pixel becomes `scale` x `scale` pixels.
+    Every pixel becomes `scale` x `scale` pixels; gaps are `gap` pixels wide.
     """
-    height, width, channels = images.shape[1:]
-    cells = to_uint8(images).reshape(rows, columns, height, width, channels)
-    sheet = cells.transpose(0, 2, 1, 3, 4)
+    cells = to_uint8(images).repeat(scale, axis=1).repeat(scale, axis=2)
+    cells = np.pad(cells, [(0, 0), (0, gap), (0, gap), (0, 0)], constant_values=255)
+    height, width, channels = cells.shape[1:]
+    sheet = cells.reshape(rows, columns, height, width, channels)
+    sheet = sheet.transpose(0, 2, 1, 3, 4)
     sheet = sheet.reshape(rows * height, columns * width, channels)
-    return sheet.repeat(scale, axis=0).repeat(scale, axis=1)
+    return sheet[: rows * height - gap, : columns * width - gap]
 
 
 def png(image: np.ndarray) -> bytes:

@@ -4,6 +4,7 @@ A range ends where the next value is of no use: beyond it numbers overflow float
 tables fill the memory, and no format holds the pictures.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -76,6 +78,19 @@ def _each_once(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
+def _spelled_out(value: object) -> object:
+    """1-20 as the list of these numbers: DVC rewrites lists as a line per entry."""
+    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", value) if type(value) is str else None
+    return list(range(int(match[1]), int(match[2]) + 1)) if match else value
+
+
+def _abbreviated(values: tuple[int, ...]) -> str | list[int]:
+    """The inverse, for three or more numbers in a row."""
+    first, last = values[0], values[-1]
+    in_a_row = len(values) > 2 and values == tuple(range(first, last + 1))
+    return f"{first}-{last}" if in_a_row else list(values)
+
+
 Real = Annotated[float, BeforeValidator(_number), Field(strict=True)]
 Positive = Annotated[Real, Field(gt=0)]
 NonNegative = Annotated[Real, Field(ge=0)]
@@ -103,4 +118,10 @@ GridName = Annotated[Text, one_of(GRIDS)]
 KarrasRho = Annotated[Real, Field(ge=1, le=100)]
 
 EachOnce = AfterValidator(_each_once)
-StepCounts = Annotated[tuple[Steps, ...], Field(min_length=1), EachOnce]
+StepCounts = Annotated[
+    tuple[Steps, ...],
+    Field(min_length=1),
+    EachOnce,
+    BeforeValidator(_spelled_out),
+    PlainSerializer(_abbreviated),
+]

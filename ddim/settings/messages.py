@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ddim.errors import one_line
-from ddim.settings.fields import Section
+from ddim.settings.fields import Mistake, Section
 
 EXPECTED = {
     "bool_type": "true or false",
@@ -35,32 +35,23 @@ EXPECTED = {
 """By the type of the error: pydantic's, and those of `ddim.settings.fields`."""
 
 
-def lines(details: Sequence[Mapping[str, Any]], kind: type[Section]) -> Iterator[str]:
-    """A line per mistake, from pydantic's error details for this kind of section."""
-    for key, expected, received in mistakes(details, kind):
-        yield f"{key}: expected {expected}; received {received}"
-
-
-def mistakes(
-    details: Sequence[Mapping[str, Any]], kind: Any
-) -> Iterator[tuple[str, str, str]]:
+def mistakes(details: Sequence[Mapping[str, Any]], kind: Any) -> Iterator[Mistake]:
     """Key, expected and received of pydantic's error details for this kind of value."""
     # A wrong entry makes its list too short as well; the entry's own line is enough.
     blamed = {detail["loc"][:-1] for detail in details}
     for detail in details:
         if detail["type"] != "too_short" or detail["loc"] not in blamed:
-            yield from _mistakes(detail, kind)
+            yield from _in_words(detail, kind)
 
 
-def _mistakes(detail: Mapping[str, Any], kind: Any) -> Iterator[tuple[str, str, str]]:
+def _in_words(detail: Mapping[str, Any], kind: Any) -> Iterator[Mistake]:
     # Pydantic writes "[key]" behind the key of a mapping that is itself wrong.
     place = [str(part) for part in detail["loc"] if part != "[key]"]
-    received = short(detail["input"])
     context = detail.get("ctx", {})
     match detail["type"]:
         case "together":
-            for key, expected, value in context["mistakes"]:
-                text = value if isinstance(value, str) else short(value)
+            for key, expected, received in context["mistakes"]:
+                text = received if isinstance(received, str) else short(received)
                 yield _key([*place, key]), expected, text
         case "extra_forbidden":
             yield _key(place), _known_keys(detail["loc"], kind), "this unknown key"
@@ -68,7 +59,7 @@ def _mistakes(detail: Mapping[str, Any], kind: Any) -> Iterator[tuple[str, str, 
             yield _key(place), "a value", "none"
         case other:
             expected = EXPECTED.get(other, f"another value ({detail['msg']})")
-            yield _key(place), expected.format(**context), received
+            yield _key(place), expected.format(**context), short(detail["input"])
 
 
 def _key(place: Sequence[str]) -> str:

@@ -4,7 +4,7 @@
 `ddim.settings.cross_checks` what does not go together.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ddim.errors import DdimError, one_line
 from ddim.paths import resolve
-from ddim.settings import messages
+from ddim.settings import messages, overrides
 from ddim.settings.fields import Section
 from ddim.settings.messages import short
 from ddim.settings.sections import Params
@@ -21,6 +21,11 @@ from ddim.settings.sections import Params
 
 class SettingsError(DdimError):
     """A setting is wrong; the message names its key, what was expected and received."""
+
+    def __init__(self, message: str, keys: Collection[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = keys
+        """Those of the wrong settings."""
 
 
 S = TypeVar("S", bound=Section)
@@ -30,9 +35,15 @@ def load(path: str | Path = "params.yaml") -> Params:
     """Read and validate the settings.
 
     Raises `SettingsError` with one line per wrong setting: key, expected, received.
+    Another line says how to undo what `dvc exp run` has left in the file.
     """
-    params = validate(read_yaml(path))
-    _check_files(params)
+    settings = read_yaml(path)
+    try:
+        params = validate(settings)
+        _check_files(params)
+    except SettingsError as error:
+        remedy = overrides.remedy(path, settings, error.keys)
+        raise SettingsError(INDENT.join([str(error), *remedy])) from None
     return params
 
 
@@ -46,12 +57,18 @@ def validate_section(kind: type[S], settings: Any) -> S:
     try:
         return kind.model_validate(settings)
     except ValidationError as error:
-        lines = list(messages.lines(error.errors(), kind))
+        found = list(messages.mistakes(error.errors(), kind))
+    lines = [
+        f"{key}: expected {expected}; received {received}"
+        for key, expected, received in found
+    ]
     if len(lines) > LINES_SHOWN:
         lines[LINES_SHOWN:] = [f"and {len(lines) - LINES_SHOWN} more"]
-    raise SettingsError("\n       ".join(lines))
+    raise SettingsError(INDENT.join(lines), [key for key, _, _ in found])
 
 
+INDENT = "\n       "
+"""Between the lines of a message, under what stands behind `error: `."""
 LINES_SHOWN = 20
 """Mistakes in one message, at most."""
 
@@ -110,4 +127,4 @@ def _check_path(
         reason = f"cannot be read: {error.strerror}"
     if reason:
         received = f"{short(path)}, which {reason}"
-        raise SettingsError(f"{key}: expected {expected}; received {received}")
+        raise SettingsError(f"{key}: expected {expected}; received {received}", [key])

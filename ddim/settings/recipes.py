@@ -1,24 +1,25 @@
-"""Recipes: small overlays on `params.yaml`, each a system worth running as a whole.
+"""Recipes: whole systems, each a few changes of the default settings.
 
     python -m ddim.recipes                       list them, one line each
     python -m ddim.recipes demo                  its settings as arguments of DVC
     python -m ddim.recipes ablations --on demo   commands that queue its experiments
 
-so that `dvc exp run -n demo $(python -m ddim.recipes demo)` runs one. A recipe of many
-experiments holds an overlay for each under `queue`, in place of settings.
+so that `dvc exp run -n demo $(python -m ddim.recipes demo)` runs one, whatever
+`params.yaml` holds. A recipe of many experiments has the changes of each under `queue`.
 """
 
 import argparse
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ddim.errors import DdimError
-from ddim.settings import params
+from ddim.settings import overrides, params
 
 FOLDER = Path("recipes")
+DEFAULT = "default"
+"""The recipe that holds every setting, as `params.yaml` does when it is committed."""
 QUEUE = "queue"
 
 
@@ -31,12 +32,17 @@ def names(folder: Path = FOLDER) -> dict[str, str]:
 
 
 def overlay(name: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """The settings a recipe changes, nested like `params.yaml`."""
+    """The settings that a recipe names, nested like `params.yaml`."""
     if name not in names(folder):
         raise DdimError(
             f"recipe: expected one of {', '.join(names(folder))}; received {name!r}"
         )
     return params.read_yaml(folder / f"{name}.yaml")
+
+
+def whole(name: str, folder: Path = FOLDER) -> dict[str, Any]:
+    """Every setting of a recipe: the defaults with its changes."""
+    return apply(overlay(DEFAULT, folder), overlay(name, folder))
 
 
 def apply(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -48,61 +54,29 @@ def apply(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def arguments(changes: Mapping[str, Any]) -> list[str]:
-    """An overlay as `-S key=value` arguments of `dvc exp run`, none with a space."""
-    return [
-        part
-        for section, values in changes.items()
-        for key, value in values.items()
-        for part in ("-S", f"{section}.{key}={_as_override(value)}")
-    ]
-
-
-def queue_commands(
-    experiments: Mapping[str, Any], base: Mapping[str, Any]
-) -> list[str]:
-    """A `dvc exp run --queue` command per experiment, each on the overlay `base`."""
-    command = ["dvc", "exp", "run", "--queue", "--name"]
-    return [
-        shlex.join([*command, name, *arguments(apply(base, changes))])
-        for name, changes in experiments.items()
-    ]
-
-
-def _as_override(value: Any) -> str:
-    """A value in the grammar of DVC's overrides: [1,2], {ddim:{eta:1.0}}, null."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(_pairs(value)) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_as_override, value)) + "]"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _pairs(values: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in values.items():
-        yield f"{key}:{_as_override(value)}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m ddim.recipes",
-        description="List recipes, or print one's settings",
+        description="List recipes, or print what makes params.yaml hold one",
     )
     parser.add_argument("name", nargs="?", help="recipe to print")
-    parser.add_argument("--on", metavar="RECIPE", help="another one to start from")
+    parser.add_argument(
+        "--on", metavar="RECIPE", default=DEFAULT, help="another one to start from"
+    )
     options = parser.parse_args()
     if options.name is None:
-        for recipe, line in names().items():
-            print(f"{recipe:20} {line}")
-        return
-    print(_printed(overlay(options.name), overlay(options.on) if options.on else {}))
+        lines = [f"{recipe:20} {line}" for recipe, line in names().items()]
+    else:
+        lines = list(_printed(overlay(options.name), whole(options.on)))
+    print("\n".join(lines))
 
 
-def _printed(changes: dict[str, Any], base: dict[str, Any]) -> str:
-    """Arguments or commands, after the settings they make were found to be right."""
-    settings = apply(params.read_yaml("params.yaml"), base)
-    for overlaid in changes.get(QUEUE, {"": changes}).values():
-        params.validate(apply(settings, overlaid))
-    if QUEUE in changes:
-        return "\n".join(queue_commands(changes[QUEUE], base))
-    return " ".join(arguments(apply(base, changes)))
+def _printed(changes: Mapping[str, Any], base: Mapping[str, Any]) -> Iterator[str]:
+    """Arguments, or a command per experiment, for settings that were found right."""
+    now = params.read_yaml("params.yaml")
+    for name, each in changes.get(QUEUE, {"": changes}).items():
+        settings = apply(base, each)
+        params.validate(settings)
+        arguments = overrides.arguments(now, settings)
+        queue = ["dvc", "exp", "run", "--queue", "--name", name]
+        yield shlex.join([*queue, *arguments]) if name else " ".join(arguments)

@@ -28,10 +28,10 @@ from ddim.tracking.matching import CHECKPOINT_TAG
 from ddim.tracking.provenance import data_name, installed
 
 ALIAS = "best"
-NAME = "model"
-"""Of the logged model: `runs:/RUN_ID/model`."""
 FOLDER = "checkpoint"
-VAL_KID_TAG = "val_kid"
+VAL_KID = "val_kid"
+CONDITIONS_TAG = "conditions"
+"""Tag of a registered model: the conditions under which its val_kid compares."""
 LOADER = "ddim.inference.serving"
 REQUIREMENTS = (
     *("filelock", "h5py", "keras", "mlflow", "numpy", "pandas", "pillow"),
@@ -71,13 +71,14 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """Of the registered model, such as `ddim-oxford_flowers102-64px-1f2e3d`."""
+        """Of the model, such as `ddim-oxford_flowers102-64px-imagenet-5steps`."""
         data, experiment = self.settings.data, self.settings.tracking.experiment
-        text = json.dumps(self.conditions, sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:6]
-        images = data_name(data.model_dump())
-        name = f"{experiment}-{images}-{data.image_size}px-{digest}"
-        return re.sub(r"[^\w.-]+", "-", name)
+        size, images = f"{data.image_size}px", data_name(data.model_dump())
+        file = str(self.reference.get("weights_sha256") or "")[:6]
+        inception = file or str(self.reference.get("weights"))
+        steps = f"{self.settings.train.kid_steps}steps"
+        name = "-".join([experiment, images, size, inception, steps])
+        return re.sub(r"[^\w-]+", "-", name)
 
 
 def register(client: Any, run: Any, candidate: Candidate) -> str:
@@ -86,16 +87,14 @@ def register(client: Any, run: Any, candidate: Candidate) -> str:
     Whatever an earlier attempt has done is not done again. `run` is the model's run.
     Returns a line that says where the model is.
     """
-    name = candidate.name
-    if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=_description(candidate))
+    name = _registered_name(client, candidate)
     versions = list(client.search_model_versions(f"name = '{name}'"))
     known = [v for v in versions if v.tags.get(CHECKPOINT_TAG) == candidate.digest]
     if known:
         version = known[-1]
     else:
         model = _logged_model(client, run, candidate) or _log(client, run, candidate)
-        version = _create_version(client, run, model, candidate)
+        version = _create_version(client, run, model, candidate, name)
         versions.append(version)
     best = _move_alias(client, name, version, versions)
     best_is = "this model" if best == str(version.version) else f"version {best}"
@@ -105,12 +104,32 @@ def register(client: Any, run: Any, candidate: Candidate) -> str:
     )
 
 
-def _description(candidate: Candidate) -> str:
+def _registered_name(client: Any, candidate: Candidate) -> str:
+    """The registered model for these conditions, which is made if there is none.
+
+    Its name ends in a digest where other conditions have the plain name.
+    """
+    conditions = json.dumps(candidate.conditions, sort_keys=True)
+    digest = hashlib.sha256(conditions.encode()).hexdigest()[:6]
+    plain = candidate.name
+    found = client.search_registered_models(f"name LIKE '{plain}%'")
+    known = {model.name: model.tags.get(CONDITIONS_TAG) for model in found}
+    for name in (plain, f"{plain}-{digest}"):
+        if known.get(name) == conditions:
+            return name
+    name = f"{plain}-{digest}" if plain in known else plain
+    client.create_registered_model(
+        name, {CONDITIONS_TAG: conditions}, _description(name, candidate)
+    )
+    return name
+
+
+def _description(name: str, candidate: Candidate) -> str:
     """What the registered model's page says."""
     conditions = candidate.conditions.items()
     return (
-        f"Models whose val_kid compares; `models:/{candidate.name}@{ALIAS}` has the "
-        "lowest.\n\nConditions of val_kid:\n\n"
+        f"Models whose val_kid compares; `models:/{name}@{ALIAS}` has the lowest.\n\n"
+        "Conditions of val_kid:\n\n"
         + "\n".join(f"- {key}: {value}" for key, value in conditions)
     )
 
@@ -131,38 +150,46 @@ def _logged_model(client: Any, run: Any, candidate: Candidate) -> Any:
 
 
 def _log(client: Any, run: Any, candidate: Candidate) -> Any:
-    from mlflow.entities import LoggedModelOutput
+    from mlflow.entities import LoggedModelOutput, Metric
 
+    run_id = run.info.run_id
+    best = min(client.get_metric_history(run_id, VAL_KID), key=lambda each: each.value)
     model = client.create_logged_model(
         run.info.experiment_id,
-        name=NAME,
-        source_run_id=run.info.run_id,
+        name=candidate.name,
+        source_run_id=run_id,
         tags={CHECKPOINT_TAG: candidate.digest},
-        params={VAL_KID_TAG: f"{candidate.val_kid:.6g}"},
     )
     with tempfile.TemporaryDirectory() as folder:
-        _save(Path(folder), candidate.checkpoint, model)
-        client.log_model_artifacts(model.model_id, str(Path(folder) / NAME))
-    client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, 0)])
+        saved = Path(folder) / "model"
+        _save(saved, candidate.checkpoint, model)
+        client.log_model_artifacts(model.model_id, str(saved))
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, best.step)])
+    # The run's own point once more, so that it has no second one, with the model's ID.
+    metric = Metric(
+        VAL_KID, best.value, best.timestamp, best.step, model_id=model.model_id
+    )
+    client.log_batch(run_id, metrics=[metric])
     return client.finalize_logged_model(model.model_id, "READY")
 
 
-def _save(folder: Path, checkpoint: Path, model: Any) -> None:
-    """Write the model in MLflow's format to `folder/NAME`."""
+def _save(path: Path, checkpoint: Path, model: Any) -> None:
+    """Write the model in MLflow's format to the folder `path`."""
     import pandas as pd
     from mlflow import pyfunc
     from mlflow.models import Model
 
-    (folder / FOLDER).mkdir()
+    data = path.with_name(FOLDER)
+    data.mkdir()
     for file in (WEIGHTS, DESCRIPTION):
-        shutil.copyfile(checkpoint / file, folder / FOLDER / file)
+        shutil.copyfile(checkpoint / file, data / file)
     pyfunc.save_model(
-        str(folder / NAME),
+        str(path),
         loader_module=LOADER,
-        data_path=str(folder / FOLDER),
+        data_path=str(data),
         code_paths=[str(Path(__file__).parents[1])],
         pip_requirements=_requirements(),
-        signature=_signature(),
+        signature=False,  # MLflow drops rows without cells to hold them against one
         input_example=pd.DataFrame(EXAMPLE),
         mlflow_model=Model(
             artifact_path=model.artifact_location,
@@ -173,23 +200,6 @@ def _save(folder: Path, checkpoint: Path, model: Any) -> None:
     )
 
 
-def _signature() -> Any:
-    """Every column may be missing, and any cell empty, which `long` would not allow."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
-    from mlflow.types.schema import AnyType
-
-    text, number = "string", AnyType()
-    kinds: dict[str, Any] = {
-        **{"class": text, "steps": number, "seed": number},
-        **{"sampler": text, "guidance_scale": number},
-    }
-    columns: list[Any] = [
-        ColSpec(kind, name, required=False) for name, kind in kinds.items()
-    ]
-    return ModelSignature(Schema(columns), Schema([ColSpec("binary", "png")]))
-
-
 def _requirements() -> list[str]:
     """What is installed here, pinned."""
     backend = os.environ.get("KERAS_BACKEND") or runtime.installed_backend()
@@ -197,16 +207,18 @@ def _requirements() -> list[str]:
     return [f"{name}=={version}" for name, version in pinned.items()]
 
 
-def _create_version(client: Any, run: Any, model: Any, candidate: Candidate) -> Any:
+def _create_version(
+    client: Any, run: Any, model: Any, candidate: Candidate, name: str
+) -> Any:
     version = client.create_model_version(
-        candidate.name,
+        name,
         source=model.artifact_location,
         run_id=run.info.run_id,
         model_id=model.model_id,
         description=f"val_kid {candidate.val_kid:.6g}, of the run {run.info.run_name}",
         tags={
             CHECKPOINT_TAG: candidate.digest,
-            VAL_KID_TAG: repr(candidate.val_kid),
+            VAL_KID: repr(candidate.val_kid),
             "run_name": run.info.run_name,
         },
     )
@@ -224,7 +236,7 @@ def _move_alias(client: Any, name: str, mine: Any, versions: Sequence[Any]) -> s
     holder = str(client.get_registered_model(name).aliases.get(ALIAS))
     held = [each for each in versions if str(each.version) == holder]
     rivals = [*held, mine] if held else sorted(versions, key=lambda v: int(v.version))
-    best = min(rivals, key=lambda v: float(v.tags.get(VAL_KID_TAG, "inf")))
+    best = min(rivals, key=lambda v: float(v.tags.get(VAL_KID, "inf")))
     if str(best.version) != holder:
         client.set_registered_model_alias(name, ALIAS, best.version)
     return str(best.version)

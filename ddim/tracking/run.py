@@ -18,7 +18,7 @@ from typing import Any
 from ddim.errors import DdimError
 from ddim.files import sha256
 from ddim.settings.sections import Params
-from ddim.tracking import dataset, matching, provenance, registry, store
+from ddim.tracking import curves, dataset, matching, provenance, registry, store
 from ddim.tracking.matching import CHECKPOINT_TAG, Values
 from ddim.tracking.provenance import Settings
 
@@ -58,7 +58,10 @@ class Run:
         self.log_values({(name, step): value for name, value in metrics.items()})
 
     def log_values(self, values: Values) -> None:
-        """Values by metric and step; infinite and undefined ones leave a gap."""
+        """Values by metric and step; infinite and undefined ones leave a gap.
+
+        val_kid comes with the lowest so far and its epoch, by which runs can be sorted.
+        """
         self._try(lambda: self._log_values(values))
 
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
@@ -119,6 +122,7 @@ class Run:
 
         now = int(time.time() * 1000)
         values = matching.finite(values)
+        values |= curves.best_so_far(self._values | values)
         new = sorted(values.keys() - self._values.keys())
         self._log_batches(metrics=[Metric(k[0], values[k], now, k[1]) for k in new])
         self._values = values | self._values

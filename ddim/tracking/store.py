@@ -16,6 +16,10 @@ HOST = "127.0.0.1"
 LOCK_SECONDS = 120
 EPOCH_SECONDS = "epoch_seconds"
 """A metric of every epoch, in MLflow alone: no output may depend on the clock."""
+KIND_TAG = "mlflow.experimentKind"
+KIND = "custom_model_development"
+"""MLflow's word for machine learning, as opposed to its view of language models."""
+
 SWITCHES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -55,9 +59,12 @@ def connect(experiment: str) -> tuple[Any, str]:
         _check_database()
         client = _client()
         known = client.get_experiment_by_name(experiment)
-        if known:
-            return client, known.experiment_id
-        return client, client.create_experiment(experiment, _artifacts())
+        if not known:
+            tags = {KIND_TAG: KIND}
+            return client, client.create_experiment(experiment, _artifacts(), tags)
+        if KIND_TAG not in known.tags:
+            client.set_experiment_tag(known.experiment_id, KIND_TAG, KIND)
+        return client, known.experiment_id
 
 
 def download(model: str) -> Path:
@@ -146,7 +153,8 @@ def serve(experiment: str, port: int) -> None:
             f"{address()}: expected a usable database; received {reason(error)}"
         ) from None
     page = f"experiments/{experiment_id}/runs?workflowType=machine_learning"
-    print(f"the runs: http://{HOST}:{port}/#/{page}&compareRunsMode=CHART", flush=True)
+    print(f"the runs: http://{HOST}:{port}/#/{page}&compareRunsMode=CHART")
+    print("choose Model training at the top left once: MLflow remembers it", flush=True)
     command = [sys.executable, "-m", "mlflow", "ui"]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", uri()]

@@ -68,6 +68,19 @@ def test_figures_under_other_conditions_have_another_letter():
     assert compare.table(rows)["KID under"].tolist() == ["A", "A", "B"]
 
 
+def test_experiments_that_differ_in_evaluation_alone_are_shown():
+    rows = [revision("a", 0.5), revision("b", 0.5), revision("c", 0.5)]
+    for row, samplers in zip(rows, (["ddim"], ["ddim"], ["ddim", "rk2"]), strict=True):
+        row["data"]["params"]["params.yaml"]["data"]["evaluate"] = {
+            "samplers": samplers
+        }
+    told = compare.table(rows).set_index("experiment")["settings that differ"]
+    assert list(told.index) == ["b", "c"]  # a and b are one
+    assert "rk2" in told["c"]
+    assert told["b"].startswith("evaluate.samplers=")
+    assert compare.table(rows, ["a"])["experiment"].tolist() == ["a"]
+
+
 def test_those_asked_for_are_shown_alone():
     rows = [revision("a", 0.5), revision("b", 0.4)]
     assert compare.table(rows, ["b"])["experiment"].tolist() == ["b"]

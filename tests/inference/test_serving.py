@@ -115,11 +115,22 @@ def test_wrong_cells_are_told_by_name(models, wrong, told):
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
-def test_a_model_without_classes_looks_at_none(models):
+@pytest.mark.parametrize("classes", [["red", None], [None, "red"]])
+def test_a_model_without_classes_refuses_any(models, classes):
     served = serving._load_pyfunc(str(models[False]))
-    table = pd.DataFrame({"class": ["red", None], "steps": 2})
-    first, second = served.predict(table)["png"]
-    assert first == second
+    table = pd.DataFrame({"class": classes, "steps": 2, "seed": [1, 2]})
+    with pytest.raises(mlflow_error(), match=r"classes: expected none, .*received red"):
+        served.predict(table)
+    empty = served.predict(table.assign(**{"class": None}))["png"]
+    assert len(set(empty)) == 2
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_row_without_a_cell_is_drawn_with_the_defaults(models, conditional):
+    served = serving._load_pyfunc(str(models[conditional]))
+    (png,) = served.predict(pd.DataFrame([{}]))["png"]
+    image = load(models[conditional]).sample(1, steps=20, seed=0)
+    np.testing.assert_array_equal(pixels(png), to_uint8(image)[0])
 
 
 def ask(port: int, path: str, body: dict | None = None) -> dict:
@@ -128,7 +139,7 @@ def ask(port: int, path: str, body: dict | None = None) -> dict:
         data=json.dumps(body).encode() if body else None,
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=600) as response:
         text = response.read()
     return json.loads(text) if body else {}
 
@@ -163,11 +174,11 @@ def server(project, models, tmp_path):
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
+            process.wait(200)
 
 
 def wait_for(process: subprocess.Popen, port: int) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 1200
     while True:
         try:
             ask(port, "/ping")
@@ -186,6 +197,10 @@ def test_a_served_model_draws_the_same_images_in_another_place(server, models):
     for row, told in zip(rows, answer["predictions"], strict=True):
         png = base64.b64decode(told["png"])
         np.testing.assert_array_equal(pixels(png), drawn(model, row))
+    (empty,) = ask(server, "/invocations", {"dataframe_records": [{}]})["predictions"]
+    np.testing.assert_array_equal(
+        pixels(base64.b64decode(empty["png"])), drawn(model, {})
+    )
     with pytest.raises(urllib.error.HTTPError) as caught:
         ask(server, "/invocations", {"dataframe_records": [{"steps": 0}]})
     assert caught.value.code == 400

@@ -12,7 +12,7 @@ from ddim.networks import unet
 from ddim.settings import params
 
 ROOT = Path(__file__).parents[2]
-DEFAULT = params.load(ROOT / "params.yaml").network
+DEFAULT = params.load(ROOT / "recipes/default.yaml").network
 TOY = DEFAULT.model_copy(update={"widths": (8, 16), "depth": 1})
 EVERYTHING = {
     "attention_levels": (0, 1),

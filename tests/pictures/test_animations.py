@@ -9,7 +9,7 @@ from ddim.pictures import animations, layout
 from ddim.pictures.painter import Painter
 from ddim.sampling import generator as generate
 from ddim.sampling.generator import compile_generator
-from ddim.sampling.grid import image_grid, save_png
+from ddim.sampling.grid import save_png
 from ddim.sampling.method import Method
 from ddim.training import train
 from tests.conftest import tiny_settings
@@ -38,7 +38,10 @@ def changed(painter, **settings):
 
 
 def below_caption(frame):
-    return frame[layout.CAPTION_HEIGHT :]
+    """The images of a process: noisy ones, a gap and predicted ones."""
+    columns = animations.PROCESS_COLUMNS
+    width = columns * 16 + (columns - 1) * layout.CELL_GAP
+    return frame[layout.LINE_HEIGHT :, -width:]
 
 
 def test_a_deterministic_process_ends_with_the_sampled_images(painter):
@@ -46,12 +49,12 @@ def test_a_deterministic_process_ends_with_the_sampled_images(painter):
     assert len(frames) == 3
     columns, seed = animations.PROCESS_COLUMNS, painter.settings.seed
     sampled = painter.generator.images(columns, 3, seed)
-    last = below_caption(frames[-1])[16:]
-    np.testing.assert_array_equal(last, image_grid(sampled, 1, columns))
+    last = below_caption(frames[-1])[-16:]
+    np.testing.assert_array_equal(last, layout.grid(sampled, 1, columns, 1))
     noises = generate.noise(seed, range(columns), (16, 16, 3))
     first = painter.description.normalizer.denormalize(noises)
     top = below_caption(frames[0])[:16]
-    np.testing.assert_array_equal(top, image_grid(first, 1, columns))
+    np.testing.assert_array_equal(top, layout.grid(first, 1, columns, 1))
 
 
 def test_fresh_noise_makes_another_process(painter):
@@ -79,7 +82,7 @@ def test_interpolation_starts_at_the_samples_and_comes_round(painter):
     assert len(frames) == 6
     settings = painter.settings
     images = painter.generator.images(18, settings.diffusion_steps, settings.seed)
-    np.testing.assert_array_equal(frames[0], image_grid(images, 3, 6))
+    np.testing.assert_array_equal(frames[0], layout.grid(images, 3, 6, 1))
     changes = [
         np.abs(a.astype(float) - b).mean()
         for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)
@@ -95,7 +98,7 @@ def test_training_shows_the_epochs_in_order_and_not_too_many(tmp_path, monkeypat
         save_png(tmp_path / f"epoch_{epoch:04d}.png", picture)
     frames = animations.training(tmp_path, scale=2)
     assert [int(frame[-1, 0, 0]) for frame in frames] == [1, 4, 7]
-    assert frames[0].shape[:2] == (8 + layout.CAPTION_HEIGHT, 400)
+    assert frames[0].shape[:2] == (8 + layout.LINE_HEIGHT, 400)
 
 
 @pytest.mark.parametrize(

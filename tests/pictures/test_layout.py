@@ -50,11 +50,49 @@ def test_gif_has_every_frame_in_its_colours_and_order(tmp_path):
             assert np.abs(shown.astype(int) - level).max() <= 4
 
 
+def test_images_of_a_sheet_are_a_little_apart():
+    images = np.zeros((6, 2, 3, 1))
+    sheet = layout.grid(images, rows=2, columns=3, scale=2)[..., 0]
+    gap = layout.CELL_GAP
+    assert sheet.shape == (2 * 4 + gap, 3 * 6 + 2 * gap)
+    assert (sheet[4 : 4 + gap] == 255).all()
+    assert (sheet[:, 6 : 6 + gap] == 255).all()
+    assert (sheet == 0).sum() == 6 * 4 * 6
+
+
+def test_a_caption_takes_as_many_lines_as_it_needs():
+    text = "a sentence that explains a picture"
+    heights = [
+        layout.with_caption(np.zeros((8, width, 3), np.uint8), text).shape[0] - 8
+        for width in (500, 200, 20)
+    ]
+    assert heights[0] == layout.LINE_HEIGHT < heights[1] < heights[2]
+
+
+def test_names_are_as_small_as_their_columns_want():
+    picture = np.zeros((8, 120, 1), np.uint8)
+    named = layout.with_names(picture, columns=["one", "a long name"])
+    line = named[: layout.LINE_HEIGHT, :, 0]
+    assert (line[:, [0, 59, 60, 119]] == 255).all()  # nothing crosses a border
+    assert (line[:, :59] < 255).any()
+    assert (line[:, 61:] < 255).any()
+
+
+def test_names_of_rows_stand_beside_their_rows():
+    picture = np.zeros((120, 60, 1), np.uint8)
+    named = layout.with_names(picture, columns=["x"], rows=["WWW", "WWW", "WWW"])
+    left = named[layout.LINE_HEIGHT :, : -picture.shape[1], 0]
+    inked = np.flatnonzero((left < 255).any(axis=1))
+    for row, rows in enumerate(np.split(np.arange(120), 3)):
+        middle = inked[np.isin(inked, rows)].mean()
+        assert abs(middle - (40 * row + 19.5)) < 3
+
+
 def test_a_caption_adds_a_line_above():
     picture = np.zeros((10, 80, 3), np.uint8)
     captioned = layout.with_names(picture, columns=["5 steps"])
-    assert captioned.shape == (10 + layout.CAPTION_HEIGHT, 80, 3)
-    line = captioned[: layout.CAPTION_HEIGHT]
+    assert captioned.shape == (10 + layout.LINE_HEIGHT, 80, 3)
+    line = captioned[: layout.LINE_HEIGHT]
     assert line.max() == 255
     assert line.min() < 100
-    np.testing.assert_array_equal(captioned[layout.CAPTION_HEIGHT :], picture)
+    np.testing.assert_array_equal(captioned[layout.LINE_HEIGHT :], picture)

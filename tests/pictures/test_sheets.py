@@ -24,9 +24,11 @@ def means(images):
     return images.mean(axis=(1, 2, 3))[:, None] / scale
 
 
-def body(sheet):
-    """Grey values of the cells below the line of names."""
-    return sheet[layout.CAPTION_HEIGHT :, :, 0]
+def body(sheet, rows, columns):
+    """Grey values (rows, columns) of the cells below and right of all names."""
+    step = SIZE + layout.CELL_GAP
+    height, width = rows * step - layout.CELL_GAP, columns * step - layout.CELL_GAP
+    return sheet[-height:, -width:, 0][::step, ::step]
 
 
 def test_nearest_are_the_nearest_in_order():
@@ -51,18 +53,36 @@ def test_nearest_agrees_with_all_distances_computed_plainly(monkeypatch):
 def test_a_copied_training_image_stands_beside_its_original():
     values = np.linspace(0, 1, 20)
     train = np.round(flat(values) * 255).astype(np.uint8)
-    sheet = sheets.nearest_neighbours(train, flat(values[[3, 17]]), means, SETTINGS)
-    assert sheet.shape[1] == SIZE + layout.GAP + SETTINGS.neighbours * SIZE
-    rows = body(sheet)[::SIZE]
-    np.testing.assert_array_equal(rows[:, 0], rows[:, SIZE + layout.GAP])
+    samples = flat(values[[3, 17]])
+    sheet = sheets.nearest_neighbours(train, samples, means, "their means", SETTINGS)
+    nearest = body(sheet, 2, SETTINGS.neighbours)
+    assert sheet.shape[1] == SIZE + layout.GAP + 2 * SIZE + layout.CELL_GAP
+    np.testing.assert_array_equal(nearest[:, 0], train[[3, 17], 0, 0, 0])
+    left = sheet[-2 * SIZE - layout.CELL_GAP :: SIZE + layout.CELL_GAP, 0, 0]
+    np.testing.assert_array_equal(nearest[:, 0], left)
+
+
+@pytest.mark.parametrize("size", [4, 8, 20])
+def test_shrunk_pixels_tell_places_and_colours_at_any_size(size):
+    images = np.zeros((3, size, size, 3), np.uint8)
+    images[0, : size // 2] = images[1, size // 2 :] = (255, 0, 0)
+    images[2, : size // 2] = (0, 255, 0)
+    pixels = sheets.shrunk_pixels(images).reshape(3, 8, 8, 3)
+    np.testing.assert_allclose(pixels[:, [0, -1], 0], images[:, [0, -1], 0] / 255)
+    np.testing.assert_allclose(
+        pixels, sheets.shrunk_pixels(images / 255).reshape(3, 8, 8, 3), atol=1e-6
+    )
 
 
 def test_real_images_stand_left_and_generated_right():
-    real = (flat(np.full(40, 0.2)) * 255).astype(np.uint8)
+    values = np.arange(40)
+    real = (flat(values)).astype(np.uint8)
     sheet = sheets.real_and_generated(real, flat(np.full(36, 0.8)), SETTINGS)
-    left, right = body(sheet)[:, : 6 * SIZE], body(sheet)[:, 6 * SIZE + layout.GAP :]
-    assert set(left.ravel()) == {51}
+    right = body(sheet, 6, 6)
+    left = body(sheet[:, : sheet.shape[1] // 2 - layout.GAP // 2], 6, 6)
     assert set(right.ravel()) == {204}
+    assert len(set(left.ravel())) == 36  # each image once
+    assert set(left.ravel()) <= set(values)
 
 
 class Echo(SimpleNamespace):
@@ -78,8 +98,14 @@ class Echo(SimpleNamespace):
 
 def test_guidance_grows_along_the_rows_and_classes_down_the_columns():
     generator = SimpleNamespace(num_classes=3)
-    painter = Echo(generator=generator, method=Method(), settings=SETTINGS)
-    cells = body(sheets.guidance(painter))[::SIZE, ::SIZE]
+    description = SimpleNamespace(class_names=("a", "b", "c"))
+    painter = Echo(
+        generator=generator,
+        description=description,
+        method=Method(),
+        settings=SETTINGS,
+    )
+    cells = body(sheets.guidance(painter), 3, len(sheets.GUIDANCE_SCALES))
     scales = np.array(sheets.GUIDANCE_SCALES)
     assert cells.tolist() == [list(10 * label + scales) for label in range(3)]
 
@@ -94,6 +120,6 @@ def test_guidance_grows_along_the_rows_and_classes_down_the_columns():
 )
 def test_the_sheet_over_steps_follows_noise_along_a_row(counts, shown):
     painter = Echo(settings=SimpleNamespace(scale=1, step_counts=tuple(counts)))
-    cells = body(sheets.over_steps(painter))[::SIZE, ::SIZE]
+    cells = body(sheets.over_steps(painter), sheets.STEP_ROWS, len(shown))
     rows = range(sheets.STEP_ROWS)
     assert cells.tolist() == [[10 * k + steps for steps in shown] for k in rows]

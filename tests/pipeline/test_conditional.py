@@ -33,10 +33,8 @@ def digits():
 def generator(digits):
     """The recipe `digits-conditional`, smaller, after 448 steps."""
     images, labels = digits
-    settings = params.read_yaml(ROOT / "params.yaml")
-    for changes in (recipes.overlay("digits-conditional", ROOT / "recipes"), SMALL):
-        settings = recipes.apply(settings, changes)
-    told = params.validate(settings)
+    settings = recipes.whole("digits-conditional", ROOT / "recipes")
+    told = params.validate(recipes.apply(settings, SMALL))
     description = Description(
         network=told.network,
         diffusion=told.diffusion,

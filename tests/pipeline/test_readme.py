@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 from PIL import Image
 
-from ddim.settings import params, recipes
+from ddim.settings import params
 from tests.conftest import ROOT, tiny_values
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -156,13 +157,12 @@ def syntax(project: Path, command: str) -> None:
 
 def settings_alone(project: Path, command: str) -> None:
     """The settings are right; nothing is run."""
-    overrides = re.findall(r"-S (\S+)", command)
-    changes: dict = {}
-    for override in overrides:
-        name, _, value = override.partition("=")
-        section, _, key = name.partition(".")
-        changes.setdefault(section, {})[key] = yaml.safe_load(value)
-    params.validate(recipes.apply(tiny_values(), changes))
+    overrides = [word for word in shlex.split(command) if re.match(r"\S+=", word)]
+    assert overrides
+    path = project.parent / "params.yaml"
+    path.write_text(yaml.safe_dump(tiny_values()))
+    apply_overrides(path, overrides)
+    params.load(path)
 
 
 def printed(project: Path, command: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ddim.settings import params, recipes
+from ddim.settings import recipes
 from tests.conftest import ROOT
 
 RUN_STAGES = """
@@ -28,12 +28,8 @@ TOY = {
 
 def toy(name: str) -> dict:
     """A recipe with the sizes of `tiny`, on drawn flowers in the recipe's colours."""
-    settings = params.read_yaml(ROOT / "params.yaml")
-    for changes in (
-        recipes.overlay(name, ROOT / "recipes"),
-        recipes.overlay("tiny", ROOT / "recipes"),
-        TOY,
-    ):
+    settings = recipes.whole(name, ROOT / "recipes")
+    for changes in (recipes.overlay("tiny", ROOT / "recipes"), TOY):
         settings = recipes.apply(settings, changes)
     return settings
 

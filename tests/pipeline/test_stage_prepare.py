@@ -24,7 +24,7 @@ sys.exit(" ".join(name for name in {HEAVY} if name in sys.modules) or 0)
 
 
 def run(folder: Path, **data) -> subprocess.CompletedProcess:
-    settings = yaml.safe_load((ROOT / "params.yaml").read_text())
+    settings = yaml.safe_load((ROOT / "recipes/default.yaml").read_text())
     settings["data"] |= {"image_size": 8, **data}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

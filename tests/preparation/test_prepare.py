@@ -135,9 +135,11 @@ def test_unreadable_images_may_be_left_out_and_move_no_other(tmp_path):
         (fake({"all": 10}), {"train_fraction": 0.01}),
         (fake({"all": 10}), {"train_fraction": 0.99}),
         (fake({"all": 10}, broken={8, 9}), {"skip_unreadable": True}),
+        (fake({"all": 10}, broken={8}), {"skip_unreadable": True}),
+        (fake({"all": 5}), {}),
     ],
 )
-def test_an_empty_part_is_refused(tmp_path, source, options):
+def test_a_part_without_enough_images_is_refused(tmp_path, source, options):
     with pytest.raises(DdimError, match=r"data\.train_fraction: expected .*received"):
         run(tmp_path, source, **options)
     assert not list(tmp_path.iterdir())

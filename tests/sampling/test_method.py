@@ -26,7 +26,7 @@ def test_it_takes_all_that_the_settings_say_of_its_sampler():
     other = Method.from_settings(sampling, "ddim", guidance_scale=3.0)
     assert dict(other) == CHANGES | {
         "sampler": "ddim",
-        "options": {},
+        "options": {"eta": 0.0, "larger_variance": False},
         "guidance_scale": 3.0,
     }
 

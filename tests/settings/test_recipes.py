@@ -1,20 +1,23 @@
 """Every recipe is valid and reaches DVC unchanged."""
 
+import copy
 import json
+import os
 import shlex
 import subprocess
 import sys
 
 import pytest
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from dvc.utils.hydra import apply_overrides
 
+from ddim import git
 from ddim.errors import DdimError
 from ddim.settings import params, recipes
 from tests.conftest import ROOT
 
-DEFAULTS = yaml.safe_load((ROOT / "params.yaml").read_text())
 NAMES = recipes.names(ROOT / "recipes")
+DEFAULTS = recipes.overlay("default", ROOT / "recipes")
 OVERLAYS = {name: recipes.overlay(name, ROOT / "recipes") for name in NAMES}
 SINGLE = [name for name in NAMES if recipes.QUEUE not in OVERLAYS[name]]
 ABLATIONS = OVERLAYS["ablations"][recipes.QUEUE]
@@ -54,27 +57,89 @@ def test_the_ablations_cover_every_option_of_the_network_and_the_loss():
         assert {(section, key, json.dumps(name)) for name in names} <= touched
 
 
-def test_ablations_are_printed_as_commands_that_queue_them():
-    done = run_command("ablations", "--on", "demo")
+def run_command(*arguments, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "ddim.recipes", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A folder with the recipes, where `params.yaml` holds the defaults."""
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    write(tmp_path, DEFAULTS)
+    return tmp_path
+
+
+def write(folder, settings):
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+
+
+def read(folder):
+    return yaml.safe_load((folder / "params.yaml").read_text())
+
+
+def test_the_defaults_as_committed_are_those_of_params_yaml():
+    """Only params.yaml is changed by users and by DVC; both change together."""
+    files = [git.output_of("-C", str(ROOT), "show", f"HEAD:{path}") for path in COPIES]
+    if not all(files):
+        pytest.skip("no commit of both")
+    assert files[0] == files[1]
+
+
+COPIES = ("params.yaml", "recipes/default.yaml")
+
+
+def test_ablations_are_printed_as_commands_that_queue_them(workspace):
+    write(workspace, recipes.whole("demo", workspace / "recipes"))
+    done = run_command("ablations", "--on", "demo", cwd=workspace)
     lines = [shlex.split(line) for line in done.stdout.splitlines()]
     assert [line[:6] for line in lines] == [
         ["dvc", "exp", "run", "--queue", "--name", name] for name in ABLATIONS
     ]
-    base = recipes.arguments(OVERLAYS["demo"])
     first = lines[list(ABLATIONS).index("attention")][6:]
-    assert set(base) | {"network.attention_levels=[2,3]"} == set(first)
+    assert first == ["-S", "network.attention_levels=[2,3]"]
 
 
+ELSEWHERE = {
+    "another recipe": {"train": {"loss": "mse", "epochs": 9}, "data": {"images": 99}},
+    "a wrong setting": {"train": {"loss": "mea"}},
+    "options of samplers": {"sampling": {"options": {"rk2": {"alpha": 1.0}}}},
+    "an unknown key": {"train": {"epoch": 5}, "more": {"keys": [1]}},
+}
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE)
 @pytest.mark.parametrize("name", SINGLE)
-def test_dvc_reads_the_arguments_as_the_recipe_says(name):
-    """DVC parses overrides with Hydra's grammar; the values must come out the same."""
-    changes = recipes.overlay(name, ROOT / "recipes")
-    arguments = recipes.arguments(changes)
-    assert not any(" " in argument for argument in arguments)
-    parser = OverridesParser.create()
-    for override in parser.parse_overrides(arguments[1::2]):
-        section, key = override.key_or_group.split(".", 1)
-        assert override.value() == changes[section][key]
+def test_dvc_makes_params_yaml_the_recipe_whatever_it_holds(workspace, name, elsewhere):
+    write(workspace, recipes.apply(DEFAULTS, ELSEWHERE[elsewhere]))
+    arguments = run_command(name, cwd=workspace).stdout.split()
+    assert set(arguments[::2]) == {"-S"}
+    apply_overrides(workspace / "params.yaml", arguments[1::2])
+    assert read(workspace) == recipes.whole(name, workspace / "recipes")
+    assert run_command(name, cwd=workspace).stdout == "\n"
+
+
+def test_a_recipe_on_another_is_both_on_the_defaults(workspace):
+    arguments = run_command("tiny", "--on", "demo", cwd=workspace).stdout.split()
+    apply_overrides(workspace / "params.yaml", arguments[1::2])
+    demo = recipes.whole("demo", workspace / "recipes")
+    assert read(workspace) == recipes.apply(demo, OVERLAYS["tiny"])
+
+
+def test_missing_keys_and_sections_are_added(workspace):
+    settings = copy.deepcopy(DEFAULTS)
+    del settings["render"], settings["kid"]["layer"]
+    settings["sampling"]["options"] = {"ddim": {"eta": 1.0}}
+    write(workspace, settings)
+    arguments = run_command("default", cwd=workspace).stdout.split()
+    apply_overrides(workspace / "params.yaml", arguments[1::2])
+    assert read(workspace) == DEFAULTS
 
 
 def test_an_overlay_changes_what_it_names_and_keeps_the_rest():
@@ -87,16 +152,6 @@ def test_an_overlay_changes_what_it_names_and_keeps_the_rest():
 def test_an_unknown_recipe_is_refused_with_the_known_ones():
     with pytest.raises(DdimError, match=r"expected one of .*demo.*received 'dmeo'"):
         recipes.overlay("dmeo", ROOT / "recipes")
-
-
-def run_command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "ddim.recipes", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
 
 
 def test_the_command_lists_all_with_one_line_each():

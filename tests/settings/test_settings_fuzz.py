@@ -14,7 +14,7 @@ from ddim.settings import params
 from ddim.settings.params import SettingsError
 from tests.conftest import ROOT, fuzz
 
-TEXT = (ROOT / "params.yaml").read_bytes()
+TEXT = (ROOT / "recipes/default.yaml").read_bytes()
 DEFAULTS = yaml.safe_load(TEXT)
 KEYS = [(section, key) for section in DEFAULTS for key in DEFAULTS[section]]
 

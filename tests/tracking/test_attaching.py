@@ -67,7 +67,10 @@ def test_a_model_without_a_run_gets_one_from_its_history(project, weights, vanis
     assert stored.info.status == "FINISHED"
     assert stored.data.params["evaluate.images"] == "8"
     assert stored.data.tags["data.sha256"] == "abc"
-    assert stored.data.metrics == {"val_kid": 2.0, "n_loss": 0.25, "kid/ddim": 0.25}
+    assert stored.data.metrics == {
+        **{"val_kid": 2.0, "n_loss": 0.25, "kid/ddim": 0.25},
+        **{"best_val_kid": 2.0, "best_epoch": 2.0, "KID over epochs/val_kid": 2.0},
+    }
     assert tracking.attach("ddim", EVALUATION, weights).run_id == run.run_id
 
 

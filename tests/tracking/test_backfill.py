@@ -113,6 +113,8 @@ def check_complete() -> str:
     assert steps(run_id, "val_kid") == steps(run_id, "n_loss") == [1, 2, 3]
     assert steps(run_id, "kid by diffusion steps/ddim") == [1, 2, 5]
     assert run.data.metrics["best_kid"] == 0.1
+    groups = [name.partition("/")[0] for name in run.data.metrics if "/" in name]
+    assert min(groups) == "KID over epochs"  # MLflow's first chart
     metrics = {"history.csv", "kid.csv", "kid.json", "train.json"}
     assert files(run_id, "metrics") == metrics
     assert files(run_id, "pictures") == {"samples.png", "steps.gif"}

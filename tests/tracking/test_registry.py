@@ -1,6 +1,7 @@
 """A trained model is logged and registered once, and the best one is named."""
 
 import errno
+import re
 import shutil
 import sqlite3
 from importlib.metadata import version
@@ -18,7 +19,7 @@ from tests.support.models import (
     registered,
     write_model,
 )
-from tests.support.tracked_stages import client, runs
+from tests.support.tracked_stages import client, runs, steps
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_it_holds_checkpoint_code_and_pinned_requirements_and_no_pickle(
         )
     assert "code/ddim/inference/serving.py" in found
     kinds = {path.suffix for path in found.values()}
-    assert kinds == {".h5", ".json", ".py", ".txt", ".yaml", ""}
+    assert kinds == {".h5", ".jinja", ".json", ".py", ".txt", ".yaml", ""}
     assert [name for name, path in found.items() if not path.suffix] == ["MLmodel"]
     assert "pickle" not in found["MLmodel"].read_text()
     pinned = found["requirements.txt"].read_text().split()
@@ -118,10 +119,32 @@ def test_a_lost_alias_goes_to_the_best_of_all(project, models):
 def test_figures_of_other_conditions_are_not_compared(project, models, change):
     register(models[0], 2.0)
     register(models[1], 1.0, **change)
+    register(models[0], 2.0)
     assert sorted(registered().values(), key=str) == [
         {"best": 1, "val_kid": [1.0]},
         {"best": 1, "val_kid": [2.0]},
     ]
+
+
+def test_only_the_second_of_two_like_conditions_has_a_digest_in_its_name(
+    project, models
+):
+    for _ in range(2):
+        register(models[0], 2.0)
+        register(models[1], 1.0, data_digest="other")
+    plain, other = sorted(registered(), key=len)
+    assert plain == "ddim-procedural-16px-random-2steps"
+    assert re.fullmatch(rf"{plain}-[0-9a-f]{{6}}", other)
+
+
+def test_val_kid_is_a_metric_of_the_model_and_one_point_of_the_run(project, models):
+    run_id = register(models[0], 2.0)
+    (model,) = logged()
+    (metric,) = model.metrics
+    assert (metric.key, metric.value, metric.step) == ("val_kid", 2.0, 1)
+    assert model.params == {}
+    assert model.name == "ddim-procedural-16px-random-2steps"
+    assert steps(run_id, "val_kid") == [1, 2]
 
 
 def test_a_weights_file_is_known_by_its_content(project, models):
@@ -175,7 +198,7 @@ def test_the_name_is_told_and_taken_from_the_data(project, models, capfd):
     register(models[0], 2.0)
     register(models[1], 3.0)
     (name,) = registered()
-    assert name.startswith("ddim-procedural-16px-")
+    assert name == "ddim-procedural-16px-random-2steps"
     assert capfd.readouterr().out.splitlines() == [
         f"MLflow: this model is models:/{name}/1; models:/{name}@best is this model",
         f"MLflow: this model is models:/{name}/2; models:/{name}@best is version 1",
@@ -195,6 +218,7 @@ def test_a_disk_that_is_full_costs_one_line(project, models, monkeypatch, capfd)
 
 def test_a_logged_model_is_found_by_its_run_too(project, models):
     run_id = register(models[0], 2.0)
-    folder = store.download(f"runs:/{run_id}/model")
+    (name,) = registered()
+    folder = store.download(f"runs:/{run_id}/{name}")
     weights = "model.weights.h5"
     assert (folder / weights).read_bytes() == (models[0] / weights).read_bytes()

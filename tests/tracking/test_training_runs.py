@@ -9,6 +9,7 @@ import pytest
 from ddim import tracking
 from ddim.errors import DdimError
 from ddim.signals import Stopped
+from ddim.tracking import store
 from ddim.training import callbacks
 from tests.support.tracked_stages import FIRST, HISTORY, SETTINGS, client, runs, steps
 
@@ -56,6 +57,32 @@ def test_a_resumed_run_is_given_the_epochs_it_lacks(project):
     with tracking.start("ddim", SETTINGS, run_id=run.run_id) as again:
         again.log_values(HISTORY)
     assert steps(run.run_id, "val_kid") == steps(run.run_id, "n_loss") == [1, 2]
+
+
+def test_a_run_shows_its_best_val_kid_however_it_ends(project):
+    """At every moment, also right after a training resumes; the first of equal ones."""
+    with tracking.start("ddim", SETTINGS) as run:
+        run.log_values({("val_kid", 1): 0.3, ("val_kid", 2): 0.1})
+        for epoch, val_kid in ((3, 0.2), (4, 0.1)):
+            run.log_metrics({"val_kid": val_kid}, epoch)
+            found = runs()[0].data.metrics
+            assert (found["best_val_kid"], found["best_epoch"]) == (0.1, 2)
+            assert found["val_kid"] == val_kid
+    with tracking.start("ddim", SETTINGS, run_id=run.run_id) as again:
+        again.log_metrics({"val_kid": 0.05}, 5)
+    found = runs()[0].data.metrics
+    assert (found["best_val_kid"], found["best_epoch"]) == (0.05, 5)
+    assert steps(run.run_id, "best_val_kid") == [1, 2, 3, 4, 5]
+
+
+def test_the_page_takes_the_experiment_for_one_of_machine_learning(project):
+    """Also one that was made without that tag; a choice made by hand stays."""
+    kind, other = store.KIND_TAG, client().create_experiment("older")
+    for name in ("ddim", "older"):
+        found = client().get_experiment(store.connect(name)[1])
+        assert found.tags[kind] == "custom_model_development"
+    client().set_experiment_tag(other, kind, "regression")
+    assert client().get_experiment(store.connect("older")[1]).tags[kind] == "regression"
 
 
 def test_an_epoch_that_is_trained_twice_keeps_its_first_seconds(project):

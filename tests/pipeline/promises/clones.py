@@ -25,9 +25,8 @@ def clone(folder: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def settings_of(recipe: str, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """`params.yaml` with a recipe on it and `section.key=value` changes on that."""
-    settings = params.read_yaml(ROOT / "params.yaml")
-    settings = recipes.apply(settings, recipes.overlay(recipe, ROOT / "recipes"))
+    """A recipe with `section.key=value` changes on it."""
+    settings = recipes.whole(recipe, ROOT / "recipes")
     for change in changes:
         name, _, value = change.partition("=")
         section, _, key = name.partition(".")
