@@ -13,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from ddim.pictures import layout
 from tests.conftest import ROOT
 
 STAGES = ["prepare", "normalize", "reference", "train", "evaluate", "render"]
@@ -105,7 +106,8 @@ def test_every_figure_and_picture_is_there(project):
     )
     assert (told["real_images"], told["generated_images"]) == (16, 16)
     with Image.open(project / "renders/samples.png") as picture:
-        assert picture.size == (4 * 16 * 2, 2 * 16 * 2)
+        gap = layout.CELL_GAP
+        assert picture.size == (4 * 16 * 2 + 3 * gap, 2 * 16 * 2 + gap)
     with Image.open(project / "renders/animations/steps.gif") as animation:
         assert animation.n_frames == 3
 
