@@ -107,10 +107,12 @@ def batches(work: Workload, count: int) -> Batches:
 
 def forward_flops(network: keras.Model) -> float:
     """Floating-point operations for one image, of the convolutions alone."""
-    convolutions = [
-        layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)
-    ]
-    return 2.0 * sum(
-        math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
-        for layer in convolutions
-    )
+    total = 0.0
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            # Constant channels beside the maps, of a list, take next to no work.
+            maps = layer.input[0] if isinstance(layer.input, list) else layer.input
+            height, width = layer.output.shape[1:3]
+            area = math.prod(layer.kernel_size) * height * width
+            total += 2.0 * area * maps.shape[-1] * layer.filters
+    return total

@@ -26,7 +26,7 @@ def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     backend = os.environ.setdefault("KERAS_BACKEND", backend)
-    if backend not in _installed():
+    if backend not in BACKENDS or importlib.util.find_spec(backend) is None:
         raise DdimError(
             f"runtime.backend: expected an installed backend of {', '.join(BACKENDS)}; "
             f"received {backend!r}"
@@ -52,18 +52,14 @@ def _add_xla_flag(flag: str) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
-def _installed() -> list[str]:
-    return [name for name in BACKENDS if importlib.util.find_spec(name)]
-
-
 def installed_backend() -> str:
     """TensorFlow, or JAX where there is no TensorFlow."""
-    if not _installed():
-        raise DdimError(
-            f"backend: expected one of {', '.join(BACKENDS)} to be installed; "
-            "received none"
-        )
-    return _installed()[0]
+    for name in BACKENDS:
+        if importlib.util.find_spec(name):
+            return name
+    raise DdimError(
+        f"backend: expected one of {', '.join(BACKENDS)} to be installed; received none"
+    )
 
 
 @contextmanager

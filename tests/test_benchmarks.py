@@ -13,7 +13,6 @@ import pytest
 
 from benchmarks import measure, reference, scaling, suite, workload
 from tests.conftest import ROOT
-from tests.networks.test_unet_reference import whole_weights
 from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
 
 
@@ -22,7 +21,7 @@ def same_weights(ours: keras.Model, theirs: keras.Model) -> None:
     shortcuts = {}
     queue = []
     for layer in ours.layers:
-        if layer.weights and not layer.name.endswith("_constants"):
+        if layer.weights:
             kept = shortcuts if layer.name.endswith("_shortcut") else None
             if kept is None:
                 queue.append(layer)
@@ -41,7 +40,7 @@ def same_weights(ours: keras.Model, theirs: keras.Model) -> None:
         givers = [layer for layer in ordered if isinstance(layer, kind)]
         takers = [layer for layer in by_number if isinstance(layer, kind)]
         for giver, taker in zip(givers, takers, strict=True):
-            taker.set_weights(whole_weights(ours, giver.name))
+            taker.set_weights(giver.get_weights())
 
 
 def perturb(network: keras.Model) -> None:

@@ -41,7 +41,7 @@ def compare(options: Compare) -> None:
         return
     minutes = shown["minutes"].map("{:.1f}".format, na_action="ignore")
     shown = shown.assign(minutes=minutes)
-    print(shown.to_string(index=False, na_rep="-", float_format="{:.4f}".format))
+    print(shown.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
     conditions = shown["KID under"].nunique()
     if conditions > 1:
         print(

@@ -1,13 +1,26 @@
 """Pictures that the command `ddim` draws with a trained model."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from ddim.commands.evaluate import read_crop
-from ddim.commands.options import Animate, Drawing, Interpolate, Invert, Sample
+from ddim.commands.options import (
+    Animate,
+    Drawing,
+    Interpolate,
+    Inversion,
+    Invert,
+    Sample,
+)
+from ddim.diffusion.samplers import Callback
 from ddim.errors import DdimError
 from ddim.files import atomic, read_npy
+from ddim.inference.inversion import normality
 from ddim.inference.model import Model, load
 from ddim.pictures import layout, sheets
 from ddim.pictures.animations import ANIMATIONS, seconds_per_frame
@@ -51,10 +64,10 @@ def animate(options: Animate) -> None:
 
 def invert(options: Invert) -> None:
     """Each image, its noise and what comes of that noise, side by side."""
-    model = _load(options)
+    model = _load(options, len(options.images))
     images = np.stack([_read_image(path, model) for path in options.images])
-    noise = model.invert(images, iterations=options.iterations, **options.choices)
-    again = model.sample(len(noise), initial_noise=noise, **options.choices)
+    noise = _noise_of(images, model, options)
+    again = _drawn_from(noise, model, options)
     if options.noise:
         with atomic(options.noise) as temporary:
             np.save(temporary, noise, allow_pickle=False)
@@ -64,22 +77,28 @@ def invert(options: Invert) -> None:
     named = layout.with_names(grid, columns=["image", "noise", "again"])
     save_png(options.out, named)
     errors = np.abs(images - again).mean(axis=(1, 2, 3))
-    for path, error in zip(options.images, errors, strict=True):
-        print(f"{path}: comes back with a mean absolute error of {error:.4f} (of 1)")
+    for path, error, deviation, correlation in zip(
+        options.images, errors, *normality(noise), strict=True
+    ):
+        print(
+            f"{path}: comes back with a mean absolute error of {error:.4f} (of 1); its "
+            f"noise has standard deviation {deviation:.2f} (normal: 1), and neighbours "
+            f"correlate by {correlation:.2f} (normal: 0)"
+        )
     print(f"image, noise, again: {options.out}")
 
 
 def interpolate(options: Interpolate) -> None:
     """From one image to another along the great circle between their noises."""
-    model = _load(options)
+    model = _load(options, options.frames)
     files = (options.image_a, options.image_b)
     ends = np.stack([_read_image(path, model) for path in files])
-    noise = model.invert(ends, iterations=options.iterations, **options.choices)
+    noise = _noise_of(ends, model, options)
     animated = options.out.suffix.lower() == ".gif"
     frames = options.frames or (30 if animated else 8)
     shares = np.linspace(0, 1, frames)
-    path = np.concatenate([slerp(noise[:1], noise[1:], share) for share in shares])
-    images = model.sample(len(path), initial_noise=path, **options.choices)
+    path = np.concatenate([_between(noise, share) for share in shares])
+    images = _drawn_from(path, model, options)
     scale = _scale(options, model)
     if animated:
         there = [layout.grid(image[None], 1, 1, scale) for image in images]
@@ -90,9 +109,53 @@ def interpolate(options: Interpolate) -> None:
     print(f"{frames} images: {options.out}")
 
 
-def _load(options: Drawing) -> Model:
-    """The model, if it has what the options ask of it."""
-    model = Model(load(options.model).trained, options.batch_size)
+def _noise_of(images: np.ndarray, model: Model, options: Inversion) -> np.ndarray:
+    with _bar("finding noise", len(images), model, options) as callback:
+        return model.invert(
+            images,
+            iterations=options.iterations,
+            seed=options.seed,
+            callback=callback,
+            **options.choices,
+        )
+
+
+def _between(noise: np.ndarray, share: float) -> np.ndarray:
+    """Noise (1, h, w, c) between two, of standard deviation 1 in the middle.
+
+    Images unlike those of the training have noise of more power, with which what lies
+    between them would be too bright.
+    """
+    between = slerp(noise[:1], noise[1:], share)
+    middle = 1 - abs(2 * share - 1)
+    return between / between.std() ** middle
+
+
+def _drawn_from(noise: np.ndarray, model: Model, options: Inversion) -> np.ndarray:
+    with _bar("sampling", len(noise), model, options) as callback:
+        return model.sample(
+            len(noise), initial_noise=noise, callback=callback, **options.choices
+        )
+
+
+@contextmanager
+def _bar(
+    title: str, count: int, model: Model, options: Inversion
+) -> Iterator[Callback]:
+    """A progress bar of the steps of all batches, moved on by each call."""
+    batches = -(-count // model.batch_size)
+    with tqdm(total=batches * options.steps, desc=title, unit="step") as bar:
+
+        def advance(*_: Any) -> None:
+            bar.update()
+
+        yield advance
+
+
+def _load(options: Drawing, count: int | None = None) -> Model:
+    """The model, if it has what the options ask of it, for `count` images at most."""
+    batch_size = min(options.batch_size, count or options.batch_size)
+    model = Model(load(options.model).trained, batch_size)
     if (options.classes or options.guidance_scale != 1) and not model.class_names:
         raise DdimError(
             "--class and --guidance: expected neither for a model without classes; "

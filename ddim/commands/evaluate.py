@@ -33,8 +33,8 @@ def evaluate(options: Evaluate) -> None:
         print(json.dumps(figures, indent=2))
         return
     print(
-        f"KID {figures['kid']:.5f}; over subsets {figures['kid_subsets_mean']:.5f} "
-        f"± {figures['kid_subsets_std']:.5f}"
+        f"KID {figures['kid']:.4g}; over subsets {figures['kid_subsets_mean']:.4g} "
+        f"± {figures['kid_subsets_std']:.4g}"
     )
     conditions = figures["conditions"].items()
     print(f"under: {', '.join(f'{key} {value}' for key, value in conditions)}")

@@ -136,6 +136,7 @@ class Inversion(Drawing):
 
     steps: Steps = Field(50, description="each way")
     iterations: Count = Field(3, description="per inverted step")
+    seed: Seed | None = None
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -150,6 +151,10 @@ class Inversion(Drawing):
 class Invert(Inversion):
     """Find the noise of images, and draw them again from it."""
 
+    seed: Seed | None = Field(
+        None, description="of fresh noise on the images first: their noise gets normal"
+    )
+
     images: tuple[Path, ...] = Field(alias="IMAGE", min_length=1)
     noise: Path | None = Field(None, description=".npy file to keep the noise in")
     out: Png = Field(Path("inverted.png"), description="PNG")
@@ -157,6 +162,8 @@ class Invert(Inversion):
 
 class Interpolate(Inversion):
     """Go from image to image through their noise."""
+
+    seed: Seed = Field(0, description="of the fresh noise on the images first")
 
     image_a: Path = Field(alias="IMAGE_A")
     image_b: Path = Field(alias="IMAGE_B")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ddim import runtime
+from ddim.diffusion.samplers import Callback
 from ddim.errors import DdimError
 from ddim.inference.sources import CHECKPOINT, folder_of
 from ddim.sampling.method import Method
@@ -122,12 +123,14 @@ class Model:
         seed: int = 0,
         classes: Sequence[str] = (),
         initial_noise: np.ndarray | None = None,
+        callback: Callback | None = None,
         **choices: Any,
     ) -> Iterator[np.ndarray]:
         """The images of `sample`, a batch (n, h, w, c) at a time.
 
         `classes`, by name, go round image by image; by default all do.
-        `initial_noise` (count, h, w, c) takes the place of the seed's.
+        `initial_noise` (count, h, w, c) takes the place of the seed's. `callback` is
+        called at each step of a batch (see `ddim.diffusion.samplers`).
         """
         validate_section(Numbers, {"count": count, "steps": steps, "seed": seed})
         return self.generator.batches(
@@ -137,6 +140,7 @@ class Model:
             method=self.method(**choices),
             labels=self._labels(count, classes),
             initial_noise=initial_noise,
+            callback=callback,
         )
 
     def invert(
@@ -145,18 +149,23 @@ class Model:
         *,
         steps: int = 50,
         iterations: int = 3,
+        seed: int | None = None,
         classes: Sequence[str] = (),
+        callback: Callback | None = None,
         **choices: Any,
     ) -> np.ndarray:
         """Noise (n, h, w, c) that DDIM draws these images from (arXiv 2010.02502, 5.4).
 
         `images` (n, h, w, c) are in [0, 1]. `sample(n, initial_noise=...)` in as many
-        steps, with the same classes and choices, gives them back nearly.
+        steps, with the same classes and choices, gives them back nearly. Their noise is
+        not standard normal: with a `seed` a little fresh noise is added to the images
+        first, which makes it so, and images come back a little smoother.
         """
         from ddim.inference import inversion
 
         self._check_shape("images", images)
-        validate_section(Numbers, {"count": len(images), "steps": steps, "seed": 0})
+        numbers = {"count": len(images), "steps": steps, "seed": seed or 0}
+        validate_section(Numbers, numbers)
         method = self.method(**choices)
         if method.sampler != "ddim" or method.options.get("eta", 0):
             raise DdimError(
@@ -170,6 +179,8 @@ class Model:
             method=method,
             labels=self._labels(len(images), classes),
             iterations=iterations,
+            seed=seed,
+            callback=callback,
         )
 
     def denoise(

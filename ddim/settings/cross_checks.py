@@ -5,12 +5,12 @@ received. `ddim.settings.sections` says which section is checked by which functi
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ddim.settings.fields import Mistake
 
-if TYPE_CHECKING:
-    from ddim.settings.sections import DiffusionParams, NetworkParams, Params
+Section = Any
+"""One of `ddim.settings.sections`, which import this module."""
 
 LEAST_RANGE = 0.001
 """Of signal rates; time grids and samplers divide by the distance of two steps."""
@@ -20,21 +20,21 @@ MOST_PIXELS = 2**27
 """Of one picture; drawing keeps several copies of it in memory."""
 
 
-def rates_are_ordered(diffusion: "DiffusionParams") -> Iterator[Mistake]:
+def rates_are_ordered(diffusion: Section) -> Iterator[Mistake]:
     low, high = diffusion.min_signal_rate, diffusion.max_signal_rate
     if high - low < LEAST_RANGE:
         expected = f"a number below max_signal_rate, by {LEAST_RANGE} at least"
         yield "min_signal_rate", expected, f"{low} and {high}"
 
 
-def frequencies_are_ordered(network: "NetworkParams") -> Iterator[Mistake]:
+def frequencies_are_ordered(network: Section) -> Iterator[Mistake]:
     low, high = network.embedding_min_frequency, network.embedding_max_frequency
     if low >= high:
         expected = "a number below embedding_max_frequency"
         yield "embedding_min_frequency", expected, f"{low} and {high}"
 
 
-def groups_divide_widths(network: "NetworkParams") -> Iterator[Mistake]:
+def groups_divide_widths(network: Section) -> Iterator[Mistake]:
     """GroupNormalization splits the channels into 8 groups."""
     normalized = [*network.widths, network.embedding_dims]
     if network.normalization == "group" and any(width % 8 for width in normalized):
@@ -45,7 +45,7 @@ def groups_divide_widths(network: "NetworkParams") -> Iterator[Mistake]:
         )
 
 
-def attention_fits_widths(network: "NetworkParams") -> Iterator[Mistake]:
+def attention_fits_widths(network: Section) -> Iterator[Mistake]:
     widths, heads = network.widths, network.attention_heads
     if any(level >= len(widths) for level in network.attention_levels):
         expected = (
@@ -57,7 +57,7 @@ def attention_fits_widths(network: "NetworkParams") -> Iterator[Mistake]:
         yield "attention_heads", expected, f"{heads} for widths {list(widths)}"
 
 
-def network_halves_images(params: "Params") -> Iterator[Mistake]:
+def network_halves_images(params: Section) -> Iterator[Mistake]:
     halvings = len(params.network.widths) - 1
     if params.data.image_size % 2**halvings:
         yield (
@@ -68,7 +68,7 @@ def network_halves_images(params: "Params") -> Iterator[Mistake]:
         )
 
 
-def devices_share_batches(params: "Params") -> Iterator[Mistake]:
+def devices_share_batches(params: Section) -> Iterator[Mistake]:
     devices, batch_size = params.train.devices, params.train.batch_size
     if devices > 1 and params.runtime.backend != "jax":
         yield "train.devices", "1 with every runtime.backend but jax", devices
@@ -77,7 +77,7 @@ def devices_share_batches(params: "Params") -> Iterator[Mistake]:
         yield "train.batch_size", expected, batch_size
 
 
-def classes_need_a_conditional_network(params: "Params") -> Iterator[Mistake]:
+def classes_need_a_conditional_network(params: Section) -> Iterator[Mistake]:
     if params.network.class_conditional:
         return
     for key, allowed, received in (
@@ -89,7 +89,7 @@ def classes_need_a_conditional_network(params: "Params") -> Iterator[Mistake]:
             yield key, f"{allowed} with network.class_conditional: false", received
 
 
-def guidance_needs_dropped_labels(params: "Params") -> Iterator[Mistake]:
+def guidance_needs_dropped_labels(params: Section) -> Iterator[Mistake]:
     """Guidance extrapolates from the null class, which label dropout trains."""
     scales = {params.sampling.guidance_scale, *params.evaluate.guidance_scales}
     guided = params.network.class_conditional and scales != {1.0}
@@ -102,7 +102,7 @@ def guidance_needs_dropped_labels(params: "Params") -> Iterator[Mistake]:
         )
 
 
-def pictures_are_drawable(params: "Params") -> Iterator[Mistake]:
+def pictures_are_drawable(params: Section) -> Iterator[Mistake]:
     render, train = params.render, params.train
     for key, rows, columns, scale in (
         ("train.sample_rows", train.sample_rows, train.sample_columns, 1),

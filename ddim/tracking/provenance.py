@@ -4,7 +4,6 @@ commit, DVC experiment and versions.
 
 import json
 import os
-import subprocess
 import sys
 import textwrap
 from collections import Counter
@@ -14,9 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ddim import runtime
+from ddim import git, runtime
 from ddim.errors import DdimError
 from ddim.settings import recipes
 from ddim.settings.sections import Params
@@ -25,7 +22,7 @@ MODEL_SECTIONS = {"data", "diffusion", "network", "train", "kid"}
 """Sections of the settings that make a trained model what it is."""
 
 DEFAULT = "default"
-"""Name of the committed settings, and of a run that has these."""
+"""Name of the default settings, and of a run that has these."""
 
 LIBRARIES = ("dvc", "h5py", "mlflow", "pandas", "pillow", "pydantic")
 """Libraries that write or read what a run leaves, besides those of the backend."""
@@ -55,8 +52,8 @@ def parameters(settings: Settings) -> dict[str, str]:
 def changes(settings: Settings) -> tuple[str, Changes]:
     """The nearest settings that have a name, and what is unlike them.
 
-    The name is `default` for the last commit's `params.yaml`, else that of a recipe on
-    it. Without a commit nothing is known to differ.
+    The name is `default`, or that of a recipe. Without a commit nothing is known to
+    differ.
     """
     differences = {
         name: _difference(settings, base) for name, base in _named_settings().items()
@@ -66,17 +63,18 @@ def changes(settings: Settings) -> tuple[str, Changes]:
 
 
 def _named_settings() -> dict[str, Settings]:
-    """The last commit's settings, plain and with each recipe on them."""
-    text = _git("show", "HEAD:./params.yaml")
-    if not text:
+    """The default settings, else the last commit's, plain and with each recipe."""
+    committed = git.committed("params.yaml")
+    if not isinstance(committed, dict):
         return {}
-    committed = yaml.safe_load(text)
-    named = {DEFAULT: committed}
-    for name in recipes.names():
+    known = recipes.names()
+    defaults = recipes.overlay(DEFAULT) if DEFAULT in known else committed
+    named: dict[str, Settings] = {DEFAULT: defaults}
+    for name in known:
         with suppress(DdimError, OSError):
             overlay = recipes.overlay(name)
             if all(isinstance(values, Mapping) for values in overlay.values()):
-                named[name] = recipes.apply(committed, overlay)
+                named[name] = recipes.apply(defaults, overlay)
     return named
 
 
@@ -116,7 +114,7 @@ def tags(settings: Settings) -> dict[str, str]:
     known = {
         "mlflow.source.type": "LOCAL",
         "mlflow.source.name": sys.argv[0],
-        "mlflow.source.git.commit": _git("rev-parse", "HEAD").strip(),
+        "mlflow.source.git.commit": git.output_of("rev-parse", "HEAD").strip(),
         "mlflow.note.content": _note(base, found),
         "changes": ", ".join(f"{name}={here}" for name, (here, _) in found.items()),
         "recipe": base,
@@ -176,14 +174,3 @@ def _flatten(settings: Settings) -> dict[str, Any]:
 def _text(value: Any) -> str:
     """A setting as it stands in YAML: `mse`, `0.001`, `true`, `null`, `[32, 64]`."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _git(*arguments: str) -> str:
-    """What a git command prints; nothing if it fails or git is not installed."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ddim import load
-from ddim.commands import cli, options
+from ddim.commands import cli, draw, options
 from ddim.errors import DdimError
 from ddim.metrics import inception
 from ddim.metrics.kid import kid
@@ -125,14 +125,25 @@ def test_noise_that_invert_finds_draws_the_image_again(ddim, tmp_path):
     assert np.abs(again - given).mean() < 0.03 * 255
 
 
+@pytest.mark.parametrize("power", [0.25, 1.0, 4.0])
+def test_noise_between_two_is_normal_in_the_middle_and_kept_at_the_ends(power):
+    noise = np.sqrt(power) * np.random.default_rng(0).normal(size=(2, 16, 16, 3))
+    first, middle, last = (draw._between(noise, share) for share in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(first[0], noise[0])
+    np.testing.assert_allclose(last[0], noise[1])
+    assert middle.std() == pytest.approx(1)
+
+
 def test_interpolate_goes_from_image_to_image(ddim, tmp_path):
     images = sorted(flower_files(tmp_path / "images", 2).glob("*.png"))
     way = ("--model", "plain", "--steps", 30, "--scale", 1, "--frames", 4)
     ddim("interpolate", *images, *way)
     first, _, _, last = images_of(pixels("interpolated.png"), 1, 4)
     ends = [pixels(path)[:, 2:-2].astype(int) for path in images]
-    for cell, end in zip((first, last), ends, strict=True):
-        assert np.abs(cell - end).mean() < 0.05 * 255
+    for cell, end, other in zip((first, last), ends, ends[::-1], strict=True):
+        # The network is untrained, and leaves some of the fresh noise in the image.
+        assert np.abs(cell - end).mean() < 0.1 * 255
+        assert np.abs(cell - end).mean() < np.abs(cell - other).mean() / 3
     ddim("interpolate", *images, *way, "--out", "there-and-back.gif")
     assert frames("there-and-back.gif") == (6, (SIZE, SIZE))
     ddim("interpolate", *images, *way[:-2], "--steps", 2, "--out", "longer.gif")

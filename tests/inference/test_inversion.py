@@ -4,7 +4,7 @@ import pytest
 from ddim.diffusion.samplers import ddim
 from ddim.diffusion.time_grids import uniform
 from ddim.errors import DdimError
-from ddim.inference.inversion import invert
+from ddim.inference.inversion import invert, normality
 from tests.support import gaussian
 from tests.support.gaussian import schedule
 
@@ -40,6 +40,60 @@ def test_noise_of_data_is_the_noise_that_it_came_from():
     images = ddim(gaussian.denoise, noise, rates, times)
     found = invert(gaussian.denoise, images, rates, times[::-1])
     np.testing.assert_allclose(found, noise, atol=1e-3)
+
+
+def deviations(noises):
+    """Standard deviations along the principal axes of the data, least first."""
+    _, axes = np.linalg.eigh(gaussian.COVARIANCE)
+    return (noises @ axes).std(axis=0)
+
+
+@pytest.mark.parametrize("family", ["cosine", "linear_beta"])
+def test_fresh_noise_on_the_images_makes_what_is_found_standard_normal(family):
+    """The schedule cosine has noise at time 0; the other has none."""
+    rates = schedule(family)
+    times = uniform(400, rates)[::-1]
+    images, fresh = gaussian.samples(4000, seed=0), gaussian.noise(4000, seed=1)
+    found = invert(gaussian.denoise, images, rates, times, fresh_noise=fresh)
+    np.testing.assert_allclose(deviations(found), 1, atol=0.05)
+    again = ddim(gaussian.denoise, found, rates, times[::-1])
+    assert np.corrcoef(again.ravel(), images.ravel())[0, 1] > 0.95
+
+
+def test_without_it_the_directions_of_little_variance_have_another_power():
+    rates = schedule("cosine")
+    times = uniform(400, rates)[::-1]
+    images = gaussian.samples(4000, seed=0)
+    few, many = (
+        deviations(invert(gaussian.denoise, images, rates, times, iterations=n))[0]
+        for n in (1, 10)
+    )
+    assert few < 0.9
+    assert many > 1.2
+
+
+def test_the_callback_sees_every_step():
+    rates, seen = schedule("cosine"), []
+    images = gaussian.samples(4, seed=0)
+    times = uniform(5, rates)[::-1]
+    found = invert(
+        gaussian.denoise,
+        images,
+        rates,
+        times,
+        callback=lambda step, *arrays: seen.append((step, arrays)),
+    )
+    assert [step for step, _ in seen] == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(seen[-1][1][0], found)
+    assert all(array.shape == (4, 3) for _, arrays in seen for array in arrays)
+
+
+def test_normality_by_hand():
+    noises = np.random.default_rng(0).standard_normal((2, 64, 64, 3))
+    flat = np.ones((1, 64, 64, 3)) * [[[[1.0, -1.0, 2.0]]]]
+    for values, expected in ((noises, (1, 0)), (flat, (flat.std(), 1))):
+        for figure, number in zip(normality(values), expected, strict=True):
+            np.testing.assert_allclose(figure, number, atol=0.03)
 
 
 def test_iterations_must_be_positive():

@@ -139,7 +139,7 @@ def ask(port: int, path: str, body: dict | None = None) -> dict:
         data=json.dumps(body).encode() if body else None,
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with urllib.request.urlopen(request, timeout=600) as response:
         text = response.read()
     return json.loads(text) if body else {}
 
@@ -174,11 +174,11 @@ def server(project, models, tmp_path):
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
+            process.wait(200)
 
 
 def wait_for(process: subprocess.Popen, port: int) -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + 1200
     while True:
         try:
             ask(port, "/ping")

@@ -33,6 +33,7 @@ from ddim.preparation.prepare import prepare
 from ddim.sampling.grid import save_png
 from ddim.training import callbacks, resume
 from tests.conftest import ROOT, tiny_settings
+from tests.evaluation.test_plot import CONDITIONS
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 
@@ -96,7 +97,8 @@ def figures(folder: Path, version: int) -> None:
         kid=folder / "kid.json",
         kid_plot=folder / "kid.png",
     )
-    sweep.write(rows.assign(sampler="ddim"), {}, paths)
+    summary = {"conditions": CONDITIONS}
+    sweep.write(rows.assign(sampler="ddim"), summary, paths)
 
 
 WRITERS: dict[str, Callable[[Path, int], None]] = {

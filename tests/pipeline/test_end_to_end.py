@@ -82,6 +82,15 @@ def project(tmp_path_factory) -> Path:
     return project
 
 
+@pytest.fixture(scope="module")
+def ablation(project) -> str:
+    """What DVC prints on the experiment `mse`, which leaves the project as it was."""
+    output = dvc(project, "exp", "run", "-n", "mse", "-S", "train.loss=mse")
+    dvc(project, "git", "stash", "--quiet")
+    dvc(project, "checkout", "--quiet")
+    return output
+
+
 def test_every_figure_and_picture_is_there(project):
     history = pd.read_csv(project / "metrics/history.csv")
     assert list(history["epoch"]) == [1, 2]
@@ -110,9 +119,10 @@ def test_a_second_repro_does_nothing(project):
     assert not list((project / ".resume").iterdir())
 
 
-def test_an_ablation_of_the_loss_reruns_what_depends_on_it_and_no_more(project):
-    output = dvc(project, "exp", "run", "-n", "mse", "-S", "train.loss=mse")
-    assert stages_run(output) == ["train", "evaluate", "render"]
+def test_an_ablation_of_the_loss_reruns_what_depends_on_it_and_no_more(
+    project, ablation
+):
+    assert stages_run(ablation) == ["train", "evaluate", "render"]
     shown = json.loads(dvc(project, "exp", "show", "--json"))
     names = {
         experiment["name"]
@@ -120,8 +130,6 @@ def test_an_ablation_of_the_loss_reruns_what_depends_on_it_and_no_more(project):
         for experiment in commit["experiments"] or []
     }
     assert "mse" in names
-    dvc(project, "git", "stash", "--quiet")
-    dvc(project, "checkout", "--quiet")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +159,7 @@ def test_a_setting_reaches_the_stages_it_is_for(project, override, expected):
     assert set(stages_run(planned)) <= set(expected)
 
 
-def test_the_best_of_the_trained_models_is_named(project):
+def test_the_best_of_the_trained_models_is_named(project, ablation):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
@@ -164,7 +172,9 @@ def test_the_best_of_the_trained_models_is_named(project):
     assert alias.version == best.version
 
 
-def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(project):
+def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(
+    project, ablation
+):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
@@ -233,7 +243,7 @@ def test_a_card_leaves_out_what_belongs_to_another_model(project, tmp_path):
     assert "KID of these weights was not measured" in card
 
 
-def test_an_experiment_is_sampled_without_applying_it(project):
+def test_an_experiment_is_sampled_without_applying_it(project, ablation):
     small = ("--rows", "2", "--columns", "4", "--steps", "5", "--seed", "2")
     small += ("--batch-size", "16", "--scale", "2")
     pictures = []
@@ -246,7 +256,7 @@ def test_an_experiment_is_sampled_without_applying_it(project):
     assert pictures[1] != pictures[0]
 
 
-def test_compare_tabulates_the_experiments(project):
+def test_compare_tabulates_the_experiments(project, ablation):
     told = dvc(project, "ddim", "compare", "mse", "tiny", "--all", "--csv")
     table = pd.read_csv(io.StringIO(told)).set_index("experiment")
     assert table["settings that differ"].to_dict() == {
@@ -264,6 +274,6 @@ def test_the_tour_runs(project):
     (project / "notebooks").mkdir()
     notebook = nbformat.read(ROOT / "notebooks/tour.ipynb", 4)
     where = {"metadata": {"path": str(project / "notebooks")}}
-    NotebookClient(notebook, timeout=300, resources=where).execute()
+    NotebookClient(notebook, timeout=3000, resources=where).execute()
     *_, compared = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert "val_kid" in compared.outputs[0]["data"]["text/html"]

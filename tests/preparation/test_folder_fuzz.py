@@ -187,7 +187,7 @@ def test_pipes_and_sockets_keep_nobody_waiting(folder, monkeypatch):
         listener.bind("socket.png")
     done = threading.Thread(target=run, args=(folder,), daemon=True)
     done.start()
-    done.join(timeout=20)
+    done.join(timeout=200)
     waiting = done.is_alive()
     os.close(os.open(folder / "pipe.png", os.O_RDWR | os.O_NONBLOCK))  # frees a reader
     assert not waiting

@@ -34,7 +34,8 @@ def test_a_useless_store_costs_one_line_and_little_time(
         run.log_artifact(weights)
         run.set_checkpoint(weights)
     assert run.run_id is None
-    assert time.monotonic() - began < 10
+    # MLflow alone would try again and again for minutes, a hundred times.
+    assert time.monotonic() - began < 100
     output, errors = capfd.readouterr()
     assert output == ""
     assert errors.count("\n") == 1

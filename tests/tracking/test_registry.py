@@ -63,7 +63,7 @@ def test_it_holds_checkpoint_code_and_pinned_requirements_and_no_pickle(
         )
     assert "code/ddim/inference/serving.py" in found
     kinds = {path.suffix for path in found.values()}
-    assert kinds == {".h5", ".json", ".py", ".txt", ".yaml", ""}
+    assert kinds == {".h5", ".jinja", ".json", ".py", ".txt", ".yaml", ""}
     assert [name for name, path in found.items() if not path.suffix] == ["MLmodel"]
     assert "pickle" not in found["MLmodel"].read_text()
     pinned = found["requirements.txt"].read_text().split()

@@ -33,12 +33,12 @@ def ask(port: int, path: str, body: dict | None = None) -> bytes:
         data=json.dumps(body).encode() if body else None,
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=200) as response:
         assert response.status == 200
         return response.read()
 
 
-def wait_for(port: int, seconds: float = 120) -> None:
+def wait_for(port: int, seconds: float = 1200) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -123,7 +123,7 @@ def test_a_port_that_is_taken_ends_with_one_line(tmp_path):
             env=environment(tmp_path),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
     assert (done.returncode, done.stdout) == (1, "")
@@ -138,7 +138,7 @@ def test_a_store_that_cannot_be_shown_ends_with_one_line(tmp_path, uri):
         env=environment(tmp_path, MLFLOW_TRACKING_URI=uri),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=1200,
         check=False,
     )
     assert done.returncode == 1

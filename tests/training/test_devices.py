@@ -108,7 +108,7 @@ class Training:
 
     def end(self, code: int | None = 0) -> "Training":
         """Wait for it; it has to end with this code, or fail in any way if None."""
-        self.output, self.errors = self.process.communicate(timeout=240)
+        self.output, self.errors = self.process.communicate(timeout=2400)
         as_expected = self.process.returncode == code
         if code is None:
             as_expected = self.process.returncode != 0
