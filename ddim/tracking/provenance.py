@@ -73,7 +73,8 @@ def _named_settings() -> dict[str, Settings]:
     for name in known:
         with suppress(DdimError, OSError):
             overlay = recipes.overlay(name)
-            if all(isinstance(values, Mapping) for values in overlay.values()):
+            whole = all(isinstance(values, Mapping) for values in overlay.values())
+            if whole and recipes.QUEUE not in overlay:
                 named[name] = recipes.apply(defaults, overlay)
     return named
 

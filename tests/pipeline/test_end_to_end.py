@@ -185,7 +185,7 @@ def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(
     assert len(runs) == len(by_name)
     tiny = by_name["tiny"]
     assert tiny.info.run_name == "tiny"
-    assert by_name["mse"].info.run_name == "loss=mse (mse)"
+    assert by_name["mse"].info.run_name == "loss=mse on tiny (mse)"
     assert tiny.info.status == "FINISHED"
     assert tiny.data.params["train.loss"] == "mae"
     assert tiny.data.tags["dvc.experiment"] == "tiny"
