@@ -16,7 +16,7 @@ PREPARE = """
 import sys
 from pathlib import Path
 from benchmarks.stage_runs import made_up
-from ddim.data.preparation import prepare
+from ddim.preparation.prepare import prepare
 prepare(
     Path("data/crops"), made_up(int(sys.argv[1]), int(sys.argv[2])),
     image_size=int(sys.argv[2]), channels=3, train_fraction=0.8,

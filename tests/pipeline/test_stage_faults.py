@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ddim import tracking, unfinished
+from ddim import unfinished
 from ddim.paths import Paths
 from ddim.training import train
 from tests.conftest import ROOT, tiny_settings
@@ -86,8 +86,7 @@ def uninterrupted(project: Path, monkeypatch) -> dict[str, bytes]:
     description = train.describe(SETTINGS.network, SETTINGS.diffusion)
     work = project / "work"
     work.mkdir()
-    silent = tracking.Run(enabled=False)
-    train.train(description, SETTINGS.train, SETTINGS.kid, work, silent)
+    train.train(description, SETTINGS.train, SETTINGS.kid, work)
     whole = outputs(project)
     for name in ("checkpoints", "renders", "metrics", "work"):
         shutil.rmtree(project / name)
