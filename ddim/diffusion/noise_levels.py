@@ -7,12 +7,15 @@ where a schedule has no noise at time 0, training starts at 1/T.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ddim.diffusion.schedules import Schedule
 
 Tensor = Any
 Rates = tuple[Tensor, Tensor]
+
+NoiseLevels = Callable[[Schedule, Tensor, Any], Rates]
 
 P_MEAN, P_STD, SIGMA_DATA = -1.2, 1.2, 0.5
 """Of EDM (arXiv 2206.00364, table 1). Its images have deviation 0.5 where ours have 1,
@@ -49,12 +52,21 @@ def noise_power(schedule: Schedule, batch_size: Tensor, seed_generator: Any) -> 
     return signal_rates, noise_rates
 
 
-def log_normal(schedule: Schedule, batch_size: Tensor, seed_generator: Any) -> Rates:
-    """log(noise_rate / signal_rate) normal, whatever the schedule (EDM, table 1)."""
+def log_normal(
+    schedule: Schedule,
+    batch_size: Tensor,
+    seed_generator: Any,
+    mean: float = P_MEAN,
+    std: float = P_STD,
+) -> Rates:
+    """log(sigma) normal, whatever the schedule (EDM, table 1: P_mean and P_std).
+
+    sigma / SIGMA_DATA = noise_rate / signal_rate.
+    """
     from keras import ops, random
 
     log_sigmas = random.normal(
-        (batch_size, 1, 1, 1), P_MEAN, P_STD, dtype="float32", seed=seed_generator
+        (batch_size, 1, 1, 1), mean, std, dtype="float32", seed=seed_generator
     )
     sigmas = ops.exp(log_sigmas) / SIGMA_DATA
     signal_rates = 1 / ops.sqrt(1 + sigmas**2)
@@ -70,7 +82,7 @@ def discrete(schedule: Schedule, batch_size: Tensor, seed_generator: Any) -> Rat
     return schedule(ops.cast(numbers, "float32") / steps)
 
 
-NOISE_LEVELS: dict[str, Callable[[Schedule, Tensor, Any], Rates]] = {
+NOISE_LEVELS: dict[str, NoiseLevels] = {
     "uniform": uniform,
     "stratified": stratified,
     "noise_power": noise_power,
@@ -78,6 +90,12 @@ NOISE_LEVELS: dict[str, Callable[[Schedule, Tensor, Any], Rates]] = {
     "discrete": discrete,
 }
 """Distributions of training noise levels by name."""
+
+
+def make(name: str, log_normal_mean: float, log_normal_std: float) -> NoiseLevels:
+    """The distribution of this name; the numbers are those of log_normal alone."""
+    given = {"log_normal": {"mean": log_normal_mean, "std": log_normal_std}}
+    return partial(NOISE_LEVELS[name], **given.get(name, {}))
 
 
 def _uniform(batch_size: Tensor, seed_generator: Any) -> Tensor:

@@ -116,6 +116,8 @@ class TrainParams(Section):
     loss_weighting: Annotated[Text, one_of(WEIGHTINGS)]
     min_snr_gamma: Annotated[Positive, Field(le=1e6)]
     noise_levels: Annotated[Text, one_of(NOISE_LEVELS)]
+    log_normal_mean: Annotated[Real, Field(ge=-5, le=5)]
+    log_normal_std: Annotated[Positive, Field(le=3)]
     optimizer: Optimizer
     learning_rate: Annotated[Positive, Field(le=1e38)]
     weight_decay: Annotated[NonNegative, Field(le=1e38)]

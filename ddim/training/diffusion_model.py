@@ -10,9 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddim.diffusion import schedules
+from ddim.diffusion import noise_levels, schedules
 from ddim.diffusion.losses import LOSSES, WEIGHTINGS
-from ddim.diffusion.noise_levels import NOISE_LEVELS
 from ddim.diffusion.parametrization import components, mix, split
 from ddim.networks.description import Description
 from ddim.settings.sections import TrainParams
@@ -45,6 +44,9 @@ class DiffusionModel(keras.Model):
         self.settings = train
         self.prediction = description.diffusion.prediction
         self.schedule = schedules.make(description.diffusion)
+        self.noise_levels = noise_levels.make(
+            train.noise_levels, train.log_normal_mean, train.log_normal_std
+        )
         self.num_classes = description.num_classes
         self._mean = np.asarray(description.normalizer.mean, np.float32)
         self._std = np.sqrt(np.asarray(description.normalizer.variance, np.float32))
@@ -74,7 +76,7 @@ class DiffusionModel(keras.Model):
         # 1. Draw noises and noise levels (DDPM, arXiv 2006.11239, algorithm 1).
         images = self._augment(self._normalize(inputs["images"]), training)
         noises = keras.random.normal(ops.shape(images), seed=random)
-        signal_rates, noise_rates = NOISE_LEVELS[self.settings.noise_levels](
+        signal_rates, noise_rates = self.noise_levels(
             self.schedule, ops.shape(images)[0], random
         )
         # 2. noisy = signal_rate image + noise_rate noise (DDIM, 2010.02502, eq. 4).

@@ -1,8 +1,11 @@
+import math
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from ddim.diffusion import noise_levels
 from ddim.diffusion.noise_levels import NOISE_LEVELS
 from ddim.diffusion.schedules import SCHEDULES
 from tests.support.gaussian import schedule
@@ -84,6 +87,36 @@ def test_log_normal_has_the_signal_to_noise_ratios_of_edm():
     log_sigmas = np.log(noise_rates / signal_rates)
     assert np.mean(log_sigmas) == pytest.approx(-1.2 - np.log(0.5), abs=0.06)
     assert np.std(log_sigmas) == pytest.approx(1.2, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "above_20"), [(-1.2, 1.2, 0.0018), (-0.8, 1.6, 0.0262)]
+)
+def test_log_normal_has_the_moments_and_the_tail_of_its_settings(mean, std, above_20):
+    count = 200_000
+    distribution = noise_levels.make("log_normal", mean, std)
+    generator = keras.random.SeedGenerator(1)
+    signal_rates, noise_rates = distribution(schedule("cosine"), count, generator)
+    ratios = ops.convert_to_numpy(noise_rates / signal_rates).astype(np.float64)
+    log_sigmas = np.log(0.5 * ratios)
+    assert np.mean(log_sigmas) == pytest.approx(mean, abs=4 * std / count**0.5)
+    assert np.std(log_sigmas) == pytest.approx(std, abs=3 * std / count**0.5)
+    tail = math.erfc((math.log(0.5 * 20) - mean) / (std * math.sqrt(2))) / 2
+    assert tail == pytest.approx(above_20, abs=5e-5)
+    deviation = math.sqrt(tail * (1 - tail) / count)
+    assert np.mean(ratios > 20) == pytest.approx(tail, abs=4 * deviation)
+
+
+@pytest.mark.parametrize("name", NOISE_LEVELS)
+def test_the_numbers_of_log_normal_change_no_other_distribution(name):
+    plain, given = (
+        ops.convert_to_numpy(distribution(schedule("cosine"), 8, generator))
+        for distribution, generator in (
+            (NOISE_LEVELS[name], keras.random.SeedGenerator(2)),
+            (noise_levels.make(name, 0.3, 0.5), keras.random.SeedGenerator(2)),
+        )
+    )
+    assert np.array_equal(plain, given) == (name != "log_normal")
 
 
 @pytest.mark.parametrize("family", ["linear_beta", "cosine"])

@@ -65,6 +65,8 @@ train = st.fixed_dictionaries(
         "loss_weighting": st.sampled_from(["none", "min_snr"]),
         "min_snr_gamma": logarithmic(-3, 6),
         "noise_levels": st.sampled_from(sorted(NOISE_LEVELS)),
+        "log_normal_mean": st.floats(-5, 5),
+        "log_normal_std": logarithmic(-6, 0.45),
         "optimizer": st.sampled_from(["adamw", "adam"]),
         "learning_rate": logarithmic(-6, -1),
         "weight_decay": st.just(0.0) | logarithmic(-4, 0),

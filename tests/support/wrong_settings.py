@@ -70,6 +70,8 @@ SINGLE = [
     ("train.loss_weighting", None, "expected text; received null"),
     ("train.min_snr_gamma", 0, "expected a number above 0; received 0"),
     ("train.noise_levels", "none", "expected one of uniform"),
+    ("train.log_normal_mean", "-1.2", "expected a number; received '-1.2'"),
+    ("train.log_normal_std", 0.0, "expected a number above 0; received 0.0"),
     ("train.optimizer", "sgd", "expected 'adamw' or 'adam'"),
     ("train.learning_rate", -1.0, "received -1.0"),
     ("train.learning_rate", True, "expected a number; received true"),
