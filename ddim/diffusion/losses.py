@@ -41,12 +41,29 @@ def no_weights(snr: Array, target: str, gamma: float) -> Array:
 
 def min_snr(snr: Array, target: str, gamma: float) -> Array:
     """min(SNR, gamma) on the image loss, carried over (arXiv 2303.09556, 3.4)."""
-    image_loss_per_target = {"image": 1.0, "noise": 1 / snr, "velocity": 1 / (snr + 1)}
-    return array_module(snr).minimum(snr, gamma) * image_loss_per_target[target]
+    return array_module(snr).minimum(snr, gamma) * _image_loss_per_loss(snr)[target]
+
+
+def soft_min_snr(snr: Array, target: str, gamma: float) -> Array:
+    """SNR gamma / (SNR + gamma) on the image loss, carried over (arXiv 2401.11605).
+
+    Half of `min_snr` where SNR = gamma, and like it far from there.
+    """
+    return snr * gamma / (snr + gamma) * _image_loss_per_loss(snr)[target]
+
+
+def _image_loss_per_loss(snr: Array) -> dict[str, Array]:
+    """What a squared error of each target is worth in squared errors of the image."""
+    return {"image": 1.0, "noise": 1 / snr, "velocity": 1 / (snr + 1)}
 
 
 WEIGHTINGS: dict[str, Callable[[Array, str, float], Array]] = {
     "none": no_weights,
     "min_snr": min_snr,
+    "soft_min_snr": soft_min_snr,
+    "learned": no_weights,
 }
-"""Weights by name: (signal-to-noise ratios, loss target, gamma) to weights."""
+"""Weights by name: (signal-to-noise ratios, loss target, gamma) to weights.
+
+Those of `learned` come from `ddim.training.uncertainty`.
+"""

@@ -15,7 +15,7 @@ from ddim.diffusion.losses import LOSSES, WEIGHTINGS
 from ddim.diffusion.parametrization import components, mix, split
 from ddim.networks.description import Description
 from ddim.settings.sections import TrainParams
-from ddim.training import ema
+from ddim.training import ema, uncertainty
 
 Tensor = Any
 
@@ -57,6 +57,8 @@ class DiffusionModel(keras.Model):
         self.ema_updates = self.add_weight(
             name="ema_updates", shape=(), initializer="zeros", trainable=False
         )
+        learned = train.loss_weighting == "learned"
+        self.uncertainty = uncertainty.build() if learned else None
         self.means = {
             target: keras.metrics.Mean(name=f"{target[0]}_loss")
             for target in COMPONENTS
@@ -117,11 +119,18 @@ class DiffusionModel(keras.Model):
         for target, mean in self.means.items():
             mean.update_state(losses[target])
         # The mean of weight(SNR) * error; weight 1 is L_simple of DDPM (eq. 14).
-        target = self.settings.loss_target
+        target, snr = self.settings.loss_target, ops.reshape(y_pred["snr"], (-1,))
         weights = WEIGHTINGS[self.settings.loss_weighting](
-            ops.reshape(y_pred["snr"], (-1,)), target, self.settings.min_snr_gamma
+            snr, target, self.settings.min_snr_gamma
         )
-        return ops.mean(weights * losses[target])
+        return ops.mean(self._learned_weighting(weights * losses[target], snr))
+
+    def _learned_weighting(self, errors: Tensor, snr: Tensor) -> Tensor:
+        if self.uncertainty is None:
+            return errors
+        noise_variances = ops.expand_dims(1 / (1 + snr), 1)
+        uncertainties = ops.squeeze(self.uncertainty(noise_variances), 1)
+        return uncertainty.weighted(errors, uncertainties)
 
     def _update_ema(self) -> None:
         """Average in the weights that the last step left."""

@@ -5,6 +5,7 @@ Toy sizes: what is drawn builds, takes a step and draws a picture in about a sec
 
 from hypothesis import strategies as st
 
+from ddim.diffusion.losses import WEIGHTINGS
 from ddim.diffusion.noise_levels import NOISE_LEVELS
 from ddim.diffusion.parametrization import PREDICTIONS
 from ddim.diffusion.samplers import SAMPLERS
@@ -62,7 +63,7 @@ train = st.fixed_dictionaries(
         "batch_size": st.sampled_from([1, 2, 5]),
         "loss": st.sampled_from(["mae", "mse", "huber"]),
         "loss_target": components,
-        "loss_weighting": st.sampled_from(["none", "min_snr"]),
+        "loss_weighting": st.sampled_from(sorted(WEIGHTINGS)),
         "min_snr_gamma": logarithmic(-3, 6),
         "noise_levels": st.sampled_from(sorted(NOISE_LEVELS)),
         "log_normal_mean": st.floats(-5, 5),

@@ -107,8 +107,12 @@ def test_runs_repeat_themselves_to_the_byte(settings, paths):
     assert files(first) == files(second)
 
 
-def test_a_resumed_training_equals_an_uninterrupted_one(settings, paths, monkeypatch):
+def test_a_resumed_training_equals_an_uninterrupted_one(paths, monkeypatch):
+    settings = tiny_settings(train={"loss_weighting": "learned"})
     whole, work = run(settings, paths, name="whole")
+    with np.load(work / resume.STATE) as state:
+        names = json.loads(str(state["state"]))["variables"]
+        assert state[f"{names.index('uncertainty/linear/kernel'):04d}"].any()
     unfinished.discard(work)
 
     class KilledError(Exception):
