@@ -155,6 +155,37 @@ class ScaledAdd(keras.layers.Layer):
         return total if self.scale == 1.0 else self.scale * total
 
 
+@keras.saving.register_keras_serializable("ddim")
+class ScaleShift(keras.layers.Layer):
+    """y * (1 + scale) + shift, of [y (B, H, W, C), scale and shift (B, 1, 1, 2 C)]."""
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        y, both = inputs
+        scale, shift = ops.split(both, 2, axis=-1)
+        return y * (1 + scale) + shift
+
+
+def _add(y: Tensor, embedding: Tensor, name: str) -> Tensor:
+    shift = Dense(y.shape[-1], name=f"{name}_embedding")(embedding)
+    return keras.layers.Add(name=f"{name}_embed")([y, shift])
+
+
+def _scale_shift(y: Tensor, embedding: Tensor, name: str) -> Tensor:
+    both = Dense(2 * y.shape[-1], name=f"{name}_embedding")(embedding)
+    return ScaleShift(name=f"{name}_embed")([y, both])
+
+
+MODULATIONS: dict[str, Callable[[Tensor, Tensor, str], Tensor]] = {
+    "add": _add,
+    "scale_shift": _scale_shift,
+}
+"""How an embedding (B, 1, 1, E), projected, changes maps y (B, H, W, C) of a block.
+
+`add` is DDPM's (arXiv 2006.11239, appendix B), `scale_shift` FiLM (1709.07871,
+equation 2) with a scale about 1 (ADM, 2105.05233, section 3).
+"""
+
+
 def beside(x: Tensor, constants: Tensor, *, name: str, normalization: str) -> Maps:
     """Maps (B, H, W, C) with constants (B, 1, 1, E) as channels of their own.
 
@@ -176,13 +207,17 @@ def residual_block(
     activation: str,
     residual: bool = True,
     residual_scale: float = 1.0,
+    zero_init: bool = False,
+    dropout: float = 0.0,
+    modulation: str = "add",
     embedding: Tensor | None = None,
 ) -> Tensor:
     """Normalization and two 3x3 convolutions, added to their input.
 
-    (B, H, W, C) to (B, H, W, `width`). An `embedding` (B, 1, 1, E) is projected to the
-    width and added between the first convolution and its activation (DDPM, arXiv
-    2006.11239, appendix B).
+    (B, H, W, C) to (B, H, W, `width`). An `embedding` (B, 1, 1, E) modulates what is
+    between the first convolution and its activation. With `zero_init` the untrained
+    block is its shortcut (arXiv 1901.09321, 2105.05233). In training a share `dropout`
+    of the values before the second convolution is zero, the rest scaled up.
     """
     shortcut = x
     if residual and (isinstance(x, list) or x.shape[-1] != width):
@@ -190,10 +225,13 @@ def residual_block(
     x = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
     x = Conv2D(width, 3, name=f"{name}_conv_1")(x)
     if embedding is not None:
-        embedding = Dense(width, name=f"{name}_embedding")(embedding)
-        x = keras.layers.Add(name=f"{name}_embed")([x, embedding])
+        x = MODULATIONS[modulation](x, embedding, name)
     x = keras.layers.Activation(ACTIVATIONS[activation], name=f"{name}_activation")(x)
-    x = Conv2D(width, 3, name=f"{name}_conv_2")(x)
+    if dropout:
+        # A seed of its own, which the training replaces: else one is drawn here, and
+        # the initial weights of the layers that follow are others.
+        x = keras.layers.Dropout(dropout, seed=0, name=f"{name}_dropout")(x)
+    x = Conv2D(width, 3, name=f"{name}_conv_2", **_last(zero_init))(x)
     if not residual:
         return x
     return ScaledAdd(residual_scale, name=f"{name}_add")([x, shortcut])
@@ -207,6 +245,7 @@ def attention_block(
     normalization: str,
     residual: bool = True,
     residual_scale: float = 1.0,
+    zero_init: bool = False,
 ) -> Tensor:
     """Self-attention between all pixels of an image, added to its input.
 
@@ -218,5 +257,10 @@ def attention_block(
     parts = ("query", "key", "value")
     y = [Conv2D(channels, 1, name=f"{name}_{part}")(y) for part in parts]
     y = PixelAttention(heads, name=f"{name}_heads")(y)
-    y = Conv2D(channels, 1, name=f"{name}_output")(y)
+    y = Conv2D(channels, 1, name=f"{name}_output", **_last(zero_init))(y)
     return ScaledAdd(residual_scale, name=f"{name}_add")([y, x]) if residual else y
+
+
+def _last(zero_init: bool) -> dict[str, str]:
+    """Settings of a block's last convolution."""
+    return {"kernel_initializer": "zeros"} if zero_init else {}

@@ -11,13 +11,19 @@ from pydantic import ConfigDict
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
 from ddim.networks import unet
+from ddim.settings import recipes
 from ddim.settings.fields import Channels, Mistake, Section, Width
 from ddim.settings.messages import short
 from ddim.settings.params import SettingsError, validate_section
 from ddim.settings.sections import DiffusionParams, NetworkParams
 
 FORMAT = 2
-"""Of `model.json`; raised by every change that older code cannot read."""
+"""Of `model.json`; raised by a change that `BEFORE` does not make up for."""
+BEFORE: dict[str, dict[str, Any]] = {
+    "network": {"modulation": "add", "zero_init": False, "dropout": 0.0},
+    "diffusion": {},
+}
+"""What models were before there was a setting for it; older ones lack the keys."""
 
 
 def _channels_agree(description: "Description") -> Iterator[Mistake]:
@@ -75,7 +81,7 @@ def from_json(content: Any, path: Path) -> Description:
             "the stage train makes it again"
         )
     try:
-        return validate_section(Description, content)
+        return validate_section(Description, recipes.apply(BEFORE, content))
     except SettingsError as error:
         raise DdimError(
             f"{path}: expected a model's description; received a wrong one: "

@@ -101,12 +101,15 @@ def _block(
         "normalization": params.normalization,
         "residual": params.residuals,
         "residual_scale": params.residual_scale,
+        "zero_init": params.zero_init,
     }
     x = blocks.residual_block(
         x,
         params.widths[level],
         name=name,
         activation=params.activation,
+        dropout=params.dropout,
+        modulation=params.modulation,
         embedding=embedding,
         **shared,
     )

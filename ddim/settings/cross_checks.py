@@ -57,6 +57,19 @@ def attention_fits_widths(network: Section) -> Iterator[Mistake]:
         yield "attention_heads", expected, f"{heads} for widths {list(widths)}"
 
 
+def modulation_needs_an_embedding(network: Section) -> Iterator[Mistake]:
+    embedded = network.embedding == "blocks" or network.class_conditional
+    if network.modulation != "add" and not embedded:
+        expected = "add with embedding: input, unless the network is class_conditional"
+        yield "modulation", expected, network.modulation
+
+
+def zeros_need_shortcuts(network: Section) -> Iterator[Mistake]:
+    """Without a shortcut no image passes a block that starts at zero."""
+    if network.zero_init and not network.residuals:
+        yield "zero_init", "false with residuals: false", network.zero_init
+
+
 def network_halves_images(params: Section) -> Iterator[Mistake]:
     halvings = len(params.network.widths) - 1
     if params.data.image_size % 2**halvings:

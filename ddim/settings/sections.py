@@ -48,6 +48,7 @@ from ddim.settings.fields import (
 Prediction = Annotated[Text, one_of(PREDICTIONS)]
 
 # The dicts with these keys are bound to Keras; a test compares them.
+Modulation = Literal["add", "scale_shift"]
 NoiseInput = Literal["variance", "rate", "signal_rate", "log_snr"]
 Normalization = Literal["batch", "group", "layer", "none"]
 Activation = Literal["swish", "gelu", "relu"]
@@ -86,6 +87,7 @@ class NetworkParams(Section):
     embedding_min_frequency: Frequency
     embedding_max_frequency: Frequency
     embedding: Literal["input", "blocks"]
+    modulation: Modulation
     noise_input: NoiseInput
     normalization: Normalization
     activation: Activation
@@ -93,6 +95,8 @@ class NetworkParams(Section):
     attention_levels: Annotated[tuple[Level, ...], EachOnce]
     attention_heads: Count
     residual_scale: Annotated[Positive, Field(le=10)]
+    zero_init: Flag
+    dropout: Annotated[Real, Field(ge=0, lt=1)]
     skips: Flag
     residuals: Flag
     class_conditional: Flag
@@ -101,6 +105,8 @@ class NetworkParams(Section):
         cross_checks.frequencies_are_ordered,
         cross_checks.groups_divide_widths,
         cross_checks.attention_fits_widths,
+        cross_checks.modulation_needs_an_embedding,
+        cross_checks.zeros_need_shortcuts,
     )
 
 

@@ -69,6 +69,10 @@ class DiffusionModel(keras.Model):
         """Make the randomness of what follows a function of the seed and the epoch."""
         _set_seed(self.random, self.settings.seed, epoch)
         _set_seed(self.validation_random, self.settings.seed, VALIDATION_EPOCH)
+        dropout = keras.layers.Dropout
+        layers = (one for one in self.network.layers if isinstance(one, dropout))
+        for number, layer in enumerate(layers, 1):
+            _set_seed(layer.seed_generator, self.settings.seed, epoch, number)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict:
         """True and predicted components of the images with noise, and their SNR."""
@@ -164,8 +168,8 @@ class DiffusionModel(keras.Model):
         return [labels]
 
 
-def _set_seed(generator: keras.random.SeedGenerator, seed: int, epoch: int) -> None:
-    state = np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint32)
+def _set_seed(generator: keras.random.SeedGenerator, *entropy: int) -> None:
+    state = np.random.SeedSequence(entropy).generate_state(1, np.uint32)
     generator.state.assign(np.array([state[0], 0], np.uint32))
 
 

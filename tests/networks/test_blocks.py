@@ -217,6 +217,39 @@ def test_block_whose_last_convolution_is_zero_is_its_shortcut(
     np.testing.assert_allclose(received, expected * images, rtol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"residual_scale": 0.5}])
+@pytest.mark.parametrize("width", [16, 24])
+def test_untrained_block_from_zero_is_its_shortcut(images, width, options):
+    received, model = apply(
+        lambda x: block(x, width, zero_init=True, **options), images
+    )
+    shortcut = model.get_layer("b_shortcut")(images) if width != 16 else images
+    expected = options.get("residual_scale", 1.0) * keras.ops.convert_to_numpy(shortcut)
+    np.testing.assert_array_equal(received, expected)
+
+
+def test_untrained_attention_from_zero_is_its_input(images):
+    received, _ = apply(lambda x: attention(x, zero_init=True), images)
+    np.testing.assert_array_equal(received, images)
+
+
+def test_dropout_is_before_the_second_convolution_and_in_training_only(images):
+    """Its values are zero, or those without it divided by the share that is kept."""
+    _, model = apply(lambda x: block(x, dropout=0.25), images)
+    names = ("b_activation", "b_dropout")
+    layers = [model.get_layer(name) for name in names]
+    parts = keras.Model(model.inputs, [layer.output for layer in layers])
+    for training, share in ((False, 0.0), (True, 0.25)):
+        before, after = map(
+            keras.ops.convert_to_numpy, parts([images], training=training)
+        )
+        dropped = after == 0
+        assert dropped.mean() == pytest.approx(share, abs=0.03)
+        expected = np.where(dropped, 0, before / (1 - share))
+        np.testing.assert_allclose(after, expected, rtol=1e-6)
+    assert model.get_layer("b_conv_2").input is layers[1].output
+
+
 @pytest.mark.parametrize(("width", "convolved"), [(16, False), (24, True)])
 def test_block_convolves_its_shortcut_where_the_width_changes(images, width, convolved):
     _, model = apply(lambda x: block(x, width), images)
@@ -233,6 +266,20 @@ def test_embedding_of_a_block_acts_as_a_bias_of_its_first_convolution(images):
         model.get_layer("b_conv_1").bias.assign(bias[index, 0, 0])
         plain = model([images, np.zeros_like(level)])
         np.testing.assert_allclose(received[index], plain[index], atol=1e-5)
+
+
+def test_scale_and_shift_of_a_block_are_those_of_its_embedding(images):
+    """Wherever the activation is linear, y * (1 + scale) + shift can be read off."""
+    level = np.random.default_rng(3).normal(size=(3, 1, 1, 5)).astype("float32")
+    inputs = [keras.Input(images.shape[1:]), keras.Input((1, 1, 5))]
+    options = {"embedding": inputs[1], "modulation": "scale_shift"}
+    outputs = block(inputs[0], activation="relu", **options)
+    model = keras.Model(inputs, outputs)
+    names = ("b_conv_1", "b_embedding", "b_activation")
+    parts = keras.Model(inputs, [model.get_layer(name).output for name in names])
+    y, both, received = map(keras.ops.convert_to_numpy, parts([images, level]))
+    expected = y * (1 + both[..., :16]) + both[..., 16:]
+    np.testing.assert_allclose(received, np.maximum(expected, 0), atol=1e-5)
 
 
 def test_initial_weights_have_glorot_limits_and_follow_the_global_seed():

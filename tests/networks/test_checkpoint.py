@@ -10,8 +10,9 @@ import pytest
 
 from ddim.errors import DdimError
 from ddim.networks import checkpoint
-from ddim.networks.description import Description
+from ddim.networks.description import BEFORE, Description
 from ddim.sampling.generator import compile_generator
+from ddim.settings.recipes import whole
 from tests.conftest import ROOT, save_model, tiny_description
 
 
@@ -27,6 +28,21 @@ def saved(description, tmp_path) -> Path:
 
 def test_the_description_comes_back_whole(saved, description):
     assert checkpoint.load(saved).description == description
+
+
+def test_a_model_older_than_a_setting_is_what_it_was(saved, description):
+    path = saved / checkpoint.DESCRIPTION
+    told = json.loads(path.read_text())
+    for section, values in BEFORE.items():
+        assert all(told[section].pop(key) == values[key] for key in values)
+    path.write_text(json.dumps(told))
+    assert checkpoint.load(saved).description == description
+
+
+def test_what_models_were_before_a_setting_is_its_default():
+    default = whole("default", ROOT / "recipes")
+    for section, values in BEFORE.items():
+        assert values == {key: default[section][key] for key in values}
 
 
 def test_a_fresh_process_draws_the_same_images(saved, tmp_path):

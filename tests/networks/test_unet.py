@@ -22,6 +22,9 @@ EVERYTHING = {
     "activation": "gelu",
     "upsampling": "transposed",
     "residual_scale": 0.7071,
+    "modulation": "scale_shift",
+    "zero_init": True,
+    "dropout": 0.2,
     "class_conditional": True,
 }
 OPTIONS = [
@@ -34,6 +37,7 @@ OPTIONS = [
     {"upsampling": "transposed"},
     {"attention_levels": (0, 1)},
     {"embedding": "blocks"},
+    {"embedding": "blocks", "modulation": "scale_shift"},
     {"noise_input": "rate"},
     {"noise_input": "signal_rate"},
     {"noise_input": "log_snr"},
@@ -42,7 +46,7 @@ OPTIONS = [
     {"residuals": False},
     {"class_conditional": True},
     EVERYTHING,
-    EVERYTHING | {"skips": False, "residuals": False},
+    EVERYTHING | {"skips": False, "residuals": False, "zero_init": False},
 ]
 
 
@@ -99,12 +103,12 @@ def test_every_option_trains_all_its_kernels(changes):
     network = toy(**changes)
     inputs = batch(network)
     assert predict(network, inputs).shape == (4, 8, 8, 3)
-    network.compile("sgd", "mse", run_eagerly=True, jit_compile=False)
+    network.compile("adam", "mse", run_eagerly=True, jit_compile=False)
     before = {
         weight.path: ops.convert_to_numpy(weight.value)
         for weight in network.trainable_weights
     }
-    losses = [network.train_on_batch(inputs, inputs[0]) for _ in range(3)]
+    losses = [network.train_on_batch(inputs, inputs[0]) for _ in range(4)]
     assert np.isfinite(losses).all()
     for weight in network.trainable_weights:
         after = ops.convert_to_numpy(weight.value)

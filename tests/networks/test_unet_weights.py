@@ -61,6 +61,17 @@ def test_initial_weights_follow_the_seed():
     assert digest(toy(seed=3)) == digest(toy(seed=3)) != digest(toy(seed=4))
 
 
+def test_dropout_changes_no_initial_weight_and_no_prediction():
+    plain, network = toy(), toy(dropout=0.3)
+    assert digest(network) == digest(plain)
+    perturb(plain)
+    network.set_weights(plain.get_weights())
+    inputs = batch(plain)
+    np.testing.assert_array_equal(predict(network, inputs), predict(plain, inputs))
+    trained = ops.convert_to_numpy(network(inputs, training=True))
+    assert not np.allclose(trained, plain(inputs, training=True), rtol=0.1)
+
+
 FRESH_PROCESS = """
 import json, math, sys
 if sys.argv[1] == "without_tensorflow":

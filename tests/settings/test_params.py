@@ -223,6 +223,7 @@ def test_the_choices_named_in_the_settings_are_those_there_are():
         (sections.NoiseInput, blocks.NOISE_INPUTS),
         (sections.Normalization, blocks.NORMALIZATIONS),
         (sections.Activation, blocks.ACTIVATIONS),
+        (sections.Modulation, blocks.MODULATIONS),
         (sections.Upsampling, blocks.UPSAMPLINGS),
         (sections.Optimizer, optimizers.OPTIMIZERS),
         (sections.LearningRateSchedule, optimizers.LEARNING_RATE_SCHEDULES),

@@ -8,6 +8,7 @@ from keras import ops
 from ddim.data.normalizer import Normalizer
 from ddim.diffusion.losses import LOSSES
 from ddim.networks.description import Description
+from ddim.training import callbacks
 from ddim.training.batches import Batches
 from ddim.training.diffusion_model import DiffusionModel
 from tests.conftest import tiny_settings
@@ -15,9 +16,9 @@ from tests.conftest import tiny_settings
 NORMALIZER = Normalizer((0.4, 0.5, 0.3), (0.06, 0.05, 0.07))
 
 
-def make_model(prediction="noise", classes=None, **train) -> DiffusionModel:
+def make_model(prediction="noise", classes=None, network=(), **train) -> DiffusionModel:
     settings = tiny_settings(
-        network={"class_conditional": classes is not None},
+        network={"class_conditional": classes is not None, **dict(network)},
         diffusion={"prediction": prediction},
         train={"seed": 3, "label_dropout": 0.1, **train},
     )
@@ -78,6 +79,47 @@ def test_noise_is_drawn_anew_in_training_and_repeated_in_validation():
     np.testing.assert_array_equal(draw(True), other_epoch)
     model.seed_epoch(0)
     assert not np.allclose(draw(True), other_epoch)
+
+
+def test_dropout_is_a_function_of_seed_epoch_and_layer():
+    model = make_model(network={"dropout": 0.5, "depth": 2})
+    layers = [x for x in model.network.layers if isinstance(x, keras.layers.Dropout)]
+    assert len(layers) > 2
+
+    def masks(epoch):
+        model.seed_epoch(epoch)
+        ones = np.ones((1, 8, 8, 4), np.float32)
+        return [[numpy(x(ones, training=True)) for x in layers] for _ in range(2)]
+
+    first = np.array(masks(0))
+    np.testing.assert_array_equal(masks(0), first)
+    different = np.concatenate([*first, *masks(1)])
+    assert len({mask.tobytes() for mask in different}) == len(different)
+    assert set(np.unique(first)) == {0.0, 2.0}
+
+
+def test_an_epoch_with_dropout_repeats_itself_from_its_state():
+    model = make_model(network={"dropout": 0.5})
+    model.compile(optimizer=keras.optimizers.Adam(1e-3))
+    model.optimizer.build(model.trainable_variables)
+    variables = callbacks.state_variables(model)
+    batches = Batches(images(32), None, batch_size=16)
+
+    def train(epoch):
+        model.fit(
+            batches,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            shuffle=False,
+            verbose=0,
+            callbacks=[callbacks.SeedEpochs(batches)],
+        )
+        return [numpy(variable) for variable in variables]
+
+    before, once = train(0), train(1)
+    for variable, value in zip(variables, before, strict=True):
+        variable.assign(value)
+    assert all(np.array_equal(a, b) for a, b in zip(once, train(1), strict=True))
 
 
 def averaged(model, weight):
