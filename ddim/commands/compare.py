@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ddim import dvc
+from ddim.commands import over
 from ddim.commands.options import Compare
 from ddim.errors import DdimError
 from ddim.paths import PATHS
@@ -17,6 +18,8 @@ from ddim.tracking import provenance, store
 KID = str(PATHS.kid)
 FIGURES = {
     "best val_kid": (str(PATHS.training), "best_val_kid"),
+    "KID 1 step": (KID, "kid_1_steps"),
+    "KID 2 steps": (KID, "kid_2_steps"),
     "KID 5 steps": (KID, "kid_5_steps"),
     "KID 20 steps": (KID, "kid_20_steps"),
 }
@@ -25,13 +28,27 @@ FIGURES = {
 NOT_SHOWN = ("render", "tracking")
 """Sections that change no figure."""
 
+COMPARED = ("schedule", "grid", "clip")
+"""Ways to sample that stand among the conditions of KID: figures may be compared over
+them, as over all settings."""
+
+FOLLOWING = {"evaluate.seed": "seed"}
+"""The condition that is a setting under another name."""
+
 Revision = Mapping[str, Any]
 """A commit, experiment or the workspace, as `dvc exp show --json` gives it."""
 
 
 def compare(options: Compare) -> None:
     """Print the table of the experiments asked for, or of all."""
-    shown = table(revisions(all_commits=options.all_commits), options.names)
+    if options.control and not options.over:
+        raise DdimError("--over: expected a setting, for --control; received none")
+    found = revisions(all_commits=options.all_commits)
+    shown = (
+        table_over(found, options.over, options.names, control=options.control)
+        if options.over
+        else table(found, options.names)
+    )
     if options.sort not in shown.columns:
         known = ", ".join(shown.columns)
         raise DdimError(f"--sort: expected one of {known}; received {options.sort}")
@@ -40,14 +57,16 @@ def compare(options: Compare) -> None:
         print(shown.to_csv(index=False), end="")
         return
     minutes = shown["minutes"].map("{:.1f}".format, na_action="ignore")
-    shown = shown.assign(minutes=minutes)
-    print(shown.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
+    text = over.with_spread(shown.assign(minutes=minutes), [*FIGURES])
+    print(text.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
     conditions = shown["KID under"].nunique()
     if conditions > 1:
         print(
             f"\nKID was measured under {conditions} different conditions: figures "
             "compare between rows of one letter only."
         )
+    if options.over:
+        print(f"\n{over.meaning(shown)}")
 
 
 def table(found: Sequence[Revision], names: Sequence[str] = ()) -> pd.DataFrame:
@@ -57,7 +76,39 @@ def table(found: Sequence[Revision], names: Sequence[str] = ()) -> pd.DataFrame:
     ones, such as the workspace and its experiment. Raises `DdimError` if none is left
     or a name is unknown.
     """
-    rows = pd.DataFrame([_row(revision) for revision in found])
+    rows = _rows(found, names)
+    if not names:
+        rows = rows.drop_duplicates(["settings", *FIGURES], keep="last")
+    return _shown(rows, [*FIGURES])
+
+
+def table_over(
+    found: Sequence[Revision],
+    key: str,
+    names: Sequence[str] = (),
+    *,
+    control: str | None = None,
+) -> pd.DataFrame:
+    """A row per group of experiments that have all settings but `key` in common.
+
+    Each figure is a mean over `n` values of `key`, with its standard deviation and p
+    against the row of `control`. Raises `DdimError` as `table` does, and if `key`
+    or `control` is unknown.
+    """
+    rows = over.pooled(_rows(found, names, FOLLOWING.get(key)), [*FIGURES], key)
+    unlike = differences([*map(dict, rows["settings"])])
+    rows = over.tested(rows, [*FIGURES], over.control_row(rows, unlike, control))
+    return _shown(rows, over.columns(FIGURES))
+
+
+def _rows(
+    found: Sequence[Revision], names: Sequence[str], following: str | None = None
+) -> pd.DataFrame:
+    """The rows with figures, or those of these names.
+
+    The condition `following` is left out.
+    """
+    rows = pd.DataFrame([_row(revision, following) for revision in found])
     rows = rows[rows["best val_kid"].notna()]
     known = rows["experiment"].unique().tolist()
     unknown = [name for name in names if name not in known]
@@ -69,17 +120,19 @@ def table(found: Sequence[Revision], names: Sequence[str] = ()) -> pd.DataFrame:
         )
     if names:
         rows = rows[rows["experiment"].isin(names)]
-    else:
-        rows = rows.drop_duplicates(["settings", *FIGURES], keep="last")
+    return rows.assign(seconds=rows["experiment"].map(store.training_seconds()))
+
+
+def _shown(rows: pd.DataFrame, figures: Sequence[str]) -> pd.DataFrame:
+    """The table that is printed."""
     letters = [chr(ord("A") + k % 26) for k in pd.factorize(rows["conditions"])[0]]
-    seconds = rows["experiment"].map(store.training_seconds())
     return pd.DataFrame(
         {
             "experiment": rows["experiment"],
             "settings that differ": differences([*map(dict, rows["settings"])]),
-            **{column: rows[column] for column in FIGURES},
+            **{column: rows[column] for column in figures},
             "KID under": letters,
-            "minutes": np.round(seconds / 60, 1),
+            "minutes": np.round(rows["seconds"] / 60, 1),
         }
     )
 
@@ -113,19 +166,31 @@ def _flat(commits: Sequence[Revision]) -> Iterator[Revision]:
             yield from experiment["revs"][:1]
 
 
-def _row(revision: Revision) -> dict[str, Any]:
+def _row(revision: Revision, following: str | None) -> dict[str, Any]:
     """What the table is made of; figures that are not there are NaN."""
     sections = _content(revision, "params", "params.yaml")
     shown = {name: sections[name] for name in sections if name not in NOT_SHOWN}
-    kid = _content(revision, "metrics", KID)
+    figures = {
+        column: _content(revision, "metrics", path).get(key, np.nan)
+        for column, (path, key) in FIGURES.items()
+    }
     return {
         "experiment": revision.get("name") or revision["rev"][: len("workspace")],
+        "time": (revision.get("data") or {}).get("timestamp") or "",
         "settings": tuple(provenance.parameters(shown).items()),
-        "conditions": json.dumps(kid.get("conditions", {}), sort_keys=True),
-        **{
-            column: _content(revision, "metrics", path).get(key, np.nan)
-            for column, (path, key) in FIGURES.items()
-        },
+        "conditions": json.dumps(_conditions(revision, following), sort_keys=True),
+        **figures,
+    }
+
+
+def _conditions(revision: Revision, following: str | None) -> dict[str, Any]:
+    """What has to be equal for KID and val_kid to compare."""
+    kid = _content(revision, "metrics", KID).get("conditions", {})
+    train = _content(revision, "params", "params.yaml").get("train", {})
+    ignored = (*COMPARED, following)
+    return {
+        **{name: value for name, value in kid.items() if name not in ignored},
+        **{f"val {name}": train.get(name) for name in ("kid_images", "kid_steps")},
     }
 
 

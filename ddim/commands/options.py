@@ -201,6 +201,18 @@ class Compare(Command):
 
     names: tuple[Text, ...] = Field((), alias="EXPERIMENT", description="all if none")
     all_commits: Flag = Field(False, description="of every commit, not only the last")
+    over: Text | None = Field(
+        None,
+        description="setting, such as train.seed: experiments equal but for it are one "
+        "row of means and standard deviations, with the figures that differ from the "
+        "control's (Welch's t-test of each alone, p < 0.05: by chance 1 in 20 figures "
+        "of equal settings does)",
+    )
+    control: Text | None = Field(
+        None,
+        description="experiment in the row that --over compares the others with; the "
+        "row with the settings that most rows share if not given",
+    )
     sort: Text = Field("best val_kid", description="name of a column")
     csv: Flag = Field(False, description="print CSV")
 

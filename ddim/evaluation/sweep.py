@@ -22,7 +22,7 @@ from ddim.sampling.generator import compile_generator
 from ddim.sampling.method import Method
 from ddim.settings.sections import EvaluateParams, KidParams, SamplingParams
 
-HEADLINE_STEPS = (5, 20)
+HEADLINE_STEPS = (1, 2, 5, 20)
 """Step counts whose figures are set apart in the summary, where they were measured."""
 
 
@@ -169,7 +169,7 @@ def _figures(
 
 
 def _headline(table: pd.DataFrame) -> dict[str, Any]:
-    """The figures of the first sampler at 5 and 20 steps, and the best."""
+    """The figures of the first sampler at `HEADLINE_STEPS`, and the best."""
     first = table[
         (table["sampler"] == table["sampler"][0])
         & (table["guidance_scale"] == table["guidance_scale"][0])

@@ -2,9 +2,11 @@
 
 import pytest
 
+from ddim.commands.compare import FIGURES
 from ddim.data import crops
-from ddim.evaluation.sweep import evaluate
+from ddim.evaluation.sweep import HEADLINE_STEPS, evaluate
 from ddim.networks import checkpoint
+from ddim.paths import PATHS
 from tests.conftest import save_model, tiny_description, tiny_settings
 
 
@@ -53,3 +55,10 @@ def test_subsets_and_batches_fit_the_images_there_are(
     assert summary["conditions"].items() >= used.items()
     assert capsys.readouterr().out == printed
     assert table.notna().all(axis=None)
+    assert summary["kid_1_steps"] == table["kid"][0]
+
+
+def test_the_figures_set_apart_are_those_that_compare_shows():
+    apart = {f"kid_{steps}_steps" for steps in HEADLINE_STEPS}
+    shown = {key for path, key in FIGURES.values() if path == str(PATHS.kid)}
+    assert apart <= shown
