@@ -20,7 +20,9 @@ NAMES = recipes.names(ROOT / "recipes")
 DEFAULTS = recipes.overlay("default", ROOT / "recipes")
 OVERLAYS = {name: recipes.overlay(name, ROOT / "recipes") for name in NAMES}
 SINGLE = [name for name in NAMES if recipes.QUEUE not in OVERLAYS[name]]
+LISTS = [name for name in NAMES if name not in SINGLE]
 ABLATIONS = OVERLAYS["ablations"][recipes.QUEUE]
+LADDER = OVERLAYS["ladder"][recipes.QUEUE]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -33,10 +35,18 @@ def test_a_recipe_is_valid(name):
     params.validate(recipes.apply(DEFAULTS, OVERLAYS[name]))
 
 
-@pytest.mark.parametrize("name", ABLATIONS)
-def test_an_ablation_is_valid_and_changes_something(name):
-    ablated = params.validate(recipes.apply(DEFAULTS, ABLATIONS[name]))
-    assert ablated != params.validate(DEFAULTS)
+@pytest.mark.parametrize("name", LISTS)
+def test_experiments_of_a_list_are_valid_and_differ(name):
+    settings = {
+        each: params.validate(recipes.apply(DEFAULTS, changes)).model_dump_json()
+        for each, changes in OVERLAYS[name][recipes.QUEUE].items()
+    }
+    assert len(set(settings.values())) == len(settings)
+    same = {each for each, changes in settings.items() if changes == UNCHANGED}
+    assert same == ({"control"} if name == "ladder" else set())
+
+
+UNCHANGED = params.validate(DEFAULTS).model_dump_json()
 
 
 def test_the_ablations_cover_every_option_of_the_network_and_the_loss():
@@ -104,6 +114,30 @@ def test_ablations_are_printed_as_commands_that_queue_them(workspace):
     ]
     first = lines[list(ABLATIONS).index("attention")][6:]
     assert first == ["-S", "network.attention_levels=[2,3]"]
+
+
+def test_the_ladder_is_printed_once_per_seed_with_what_is_added(workspace):
+    folder = ("-S", "data.source=folder", "-S", "data.folder=a b")
+    seeds = ("--on", "flowers-32", "--seeds", "2")
+    done = run_command("ladder", *seeds, *folder, cwd=workspace)
+    lines = [shlex.split(line) for line in done.stdout.splitlines()]
+    assert [line[5] for line in lines] == [
+        f"{name}-seed-{seed}" for seed in (0, 1) for name in LADDER
+    ]
+    assert all(line[-4:] == list(folder) for line in lines)
+    base = recipes.whole("flowers-32", workspace / "recipes")
+    for line, seed in ((lines[0], 0), (lines[len(LADDER)], 1)):
+        write(workspace, DEFAULTS)
+        apply_overrides(workspace / "params.yaml", line[7:-4:2])
+        assert read(workspace) == recipes.apply(base, {"train": {"seed": seed}})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "seeds"), [("ladder", 0), ("demo", 2), ("ladder", -1)]
+)
+def test_seeds_are_of_a_list_and_at_least_one(recipe, seeds):
+    with pytest.raises(DdimError, match=f"--seeds: .*; received {seeds} and {recipe}"):
+        recipes.experiments(recipe, seeds, ROOT / "recipes")
 
 
 ELSEWHERE = {
