@@ -54,7 +54,13 @@ def soft_min_snr(snr: Array, target: str, gamma: float) -> Array:
 
 def _image_loss_per_loss(snr: Array) -> dict[str, Array]:
     """What a squared error of each target is worth in squared errors of the image."""
-    return {"image": 1.0, "noise": 1 / snr, "velocity": 1 / (snr + 1)}
+    xp = array_module(snr)
+    return {
+        "image": 1.0,
+        "noise": 1 / snr,
+        "velocity": 1 / (snr + 1),
+        "flow": 1 / xp.square(1 + xp.sqrt(snr)),
+    }
 
 
 WEIGHTINGS: dict[str, Callable[[Array, str, float], Array]] = {

@@ -6,6 +6,7 @@ Keras's `SeedGenerator` and a number or scalar tensor `batch_size`. It returns
 where a schedule has no noise at time 0, training starts at 1/T.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -73,6 +74,14 @@ def log_normal(
     return signal_rates, sigmas * signal_rates
 
 
+def logit_normal(schedule: Schedule, batch_size: Tensor, seed_generator: Any) -> Rates:
+    """logit(t) standard normal, whatever the schedule (SD3, arXiv 2403.03206, eq. 19).
+
+    t is the time of rectified flow: logit(t) = log(noise_rate / signal_rate).
+    """
+    return log_normal(schedule, batch_size, seed_generator, math.log(SIGMA_DATA), 1.0)
+
+
 def discrete(schedule: Schedule, batch_size: Tensor, seed_generator: Any) -> Rates:
     """Times k/T, k uniform over 1 .. T (DDPM, arXiv 2006.11239, algorithm 1)."""
     from keras import ops, random
@@ -87,6 +96,7 @@ NOISE_LEVELS: dict[str, NoiseLevels] = {
     "stratified": stratified,
     "noise_power": noise_power,
     "log_normal": log_normal,
+    "logit_normal": logit_normal,
     "discrete": discrete,
 }
 """Distributions of training noise levels by name."""

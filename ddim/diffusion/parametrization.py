@@ -1,7 +1,8 @@
 """The components of noisy images, and how each follows from any one of them.
 
 noisy_images = signal_rate * images + noise_rate * noises and
-velocities = signal_rate * noises - noise_rate * images (arXiv 2202.00512, app. D).
+velocities = signal_rate * noises - noise_rate * images (arXiv 2202.00512, app. D) and
+flows = noises - images (rectified flow, arXiv 2209.03003, eq. 1).
 Plain operators: any array library will do. Rates broadcast to images (n, h, w, c).
 """
 
@@ -17,6 +18,11 @@ class Components(NamedTuple):
     images: Array
     noises: Array
     velocities: Array
+
+    @property
+    def flows(self) -> Array:
+        """What rectified flow predicts: the velocity of its straight path."""
+        return self.noises - self.images
 
 
 def mix(images: Array, noises: Array, signal_rates: Array, noise_rates: Array) -> Array:
@@ -56,10 +62,24 @@ def from_velocities(
     return Components(images, noises, velocities)
 
 
+def from_flows(
+    noisy_images: Array, flows: Array, signal_rates: Array, noise_rates: Array
+) -> Components:
+    """image = (noisy - noise_rate flow) / (signal_rate + noise_rate), noise likewise.
+
+    With rates 1 - t and t this is image = noisy - t flow, and noise = image + flow.
+    """
+    total = signal_rates + noise_rates
+    images = (noisy_images - noise_rates * flows) / total
+    noises = (noisy_images + signal_rates * flows) / total
+    return components(images, noises, signal_rates, noise_rates)
+
+
 PREDICTIONS: dict[str, Callable[[Array, Array, Array, Array], Components]] = {
     "noise": from_noises,
     "image": from_images,
     "velocity": from_velocities,
+    "flow": from_flows,
 }
 """What a network may predict, and all components from its prediction."""
 

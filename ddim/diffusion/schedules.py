@@ -112,6 +112,21 @@ def signal_step_linear(times: Array, schedule: Schedule, xp: Any) -> Rates:
     return _by_log_signal_power((1 - times) * (1 + times), times**2, schedule, xp)
 
 
+def flow(times: Array, schedule: Schedule, xp: Any) -> Rates:
+    """noise / signal = t / (1 - t), the straight path with t growing linearly.
+
+    Rectified flow (arXiv 2209.03003, eq. 1; 2210.02747, eq. 20) mixes (1 - t) images
+    and t noises. Both shares are divided by sqrt((1 - t)^2 + t^2), so that noisy images
+    have unit variance; DDIM's steps are then Euler's in t, of images scaled alike.
+    """
+    (start, end) = (math.sqrt(1 / power - 1) for power in _signal_powers(schedule))
+    # 1 - t and t from their own end points, as in `linear`.
+    signal_shares = (1 - times) / (1 + start) + times / (1 + end)
+    noise_shares = (1 - times) * start / (1 + start) + times * end / (1 + end)
+    norms = xp.sqrt(signal_shares**2 + noise_shares**2)
+    return signal_shares / norms, noise_shares / norms
+
+
 def linear_beta(times: Array, schedule: Schedule, xp: Any) -> Rates:
     """DDPM (arXiv 2006.11239, 4): beta_1 .. beta_T linear from 1e-4 to 0.02."""
     return _by_table(linear_betas, times, schedule, xp)
@@ -130,6 +145,7 @@ SCHEDULES: dict[str, Callable[[Array, Schedule, Any], Rates]] = {
     "log_signal_linear": log_signal_linear,
     "noise_step_linear": noise_step_linear,
     "signal_step_linear": signal_step_linear,
+    "flow": flow,
     "linear_beta": linear_beta,
     "cosine_beta": cosine_beta,
 }

@@ -1,4 +1,4 @@
-"""The residual U-Net that predicts noise, image or velocity from a noisy image."""
+"""The residual U-Net that predicts a component of noisy images, such as noise."""
 
 from collections.abc import Callable
 from functools import partial

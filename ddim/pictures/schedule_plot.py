@@ -14,9 +14,9 @@ from ddim.settings.sections import DiffusionParams
 POINTS = 201
 COLOURS = (
     *("#cc6677", "#332288", "#ddcc77", "#117733", "#88ccee"),
-    *("#882255", "#44aa99", "#999933", "#aa4499"),
+    *("#882255", "#44aa99", "#999933", "#aa4499", "#777777"),
 )
-"""Paul Tol's muted colours, which the colour-blind can tell apart."""
+"""Paul Tol's muted colours, which the colour-blind can tell apart, and grey."""
 
 
 def curves(schedule: Schedule) -> dict[str, np.ndarray]:

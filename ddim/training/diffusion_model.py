@@ -19,8 +19,16 @@ from ddim.training import ema, uncertainty
 
 Tensor = Any
 
-COMPONENTS = {"noise": "noises", "image": "images", "velocity": "velocities"}
-"""Names of loss targets to fields of `Components`."""
+COMPONENTS = {
+    "noise": "noises",
+    "image": "images",
+    "velocity": "velocities",
+    "flow": "flows",
+}
+"""Names of loss targets to parts of `Components`."""
+
+TRACKED = ("noise", "image", "velocity")
+"""Targets whose losses are tracked in every training."""
 
 VALIDATION_EPOCH = 2**32 - 1
 """Stands for the epoch in the seed of validation: the same noise every time."""
@@ -61,7 +69,7 @@ class DiffusionModel(keras.Model):
         self.uncertainty = uncertainty.build() if learned else None
         self.means = {
             target: keras.metrics.Mean(name=f"{target[0]}_loss")
-            for target in COMPONENTS
+            for target in dict.fromkeys((*TRACKED, train.loss_target))
         }
         self.built = True
 
@@ -111,14 +119,15 @@ class DiffusionModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
-        """Weighted loss on the target; the losses of all components are tracked."""
-        # Errors of every component, each the mean of an image: (n,).
+        """Weighted loss on the target; it and the losses of `TRACKED` are tracked."""
+        # Errors of the components, each the mean of an image: (n,).
         error = LOSSES[self.settings.loss]
         losses = {
             target: per_image(
-                error(getattr(y_pred["true"], part), getattr(y_pred["predicted"], part))
+                error(*(getattr(y_pred[key], part) for key in ("true", "predicted")))
             )
             for target, part in COMPONENTS.items()
+            if target in self.means
         }
         for target, mean in self.means.items():
             mean.update_state(losses[target])

@@ -6,7 +6,7 @@ import pytest
 from ddim.diffusion.losses import WEIGHTINGS
 
 SNR = np.array([1e-3, 0.1, 1.0, 5.0, 20.0, 1e4])
-TARGETS = ("image", "noise", "velocity")
+TARGETS = ("image", "noise", "velocity", "flow")
 
 
 @pytest.mark.parametrize("gamma", [1.0, 5.0])
@@ -39,6 +39,7 @@ def test_a_prediction_costs_the_same_whatever_component_it_is_compared_by(name):
     error = 0.3
     noise_rate = (1 + SNR) ** -0.5
     errors = {"image": error, "noise": error * SNR**0.5, "velocity": error / noise_rate}
+    errors["flow"] = errors["noise"] + error  # noise - image
     costs = [WEIGHTINGS[name](SNR, t, 5.0) * errors[t] ** 2 for t in TARGETS]
     for cost in costs:
         np.testing.assert_allclose(cost, costs[0], rtol=1e-12)

@@ -45,7 +45,7 @@ def test_rates_are_float32_per_image_with_some_noise_and_some_signal(name, famil
     signal_rates, noise_rates = map(ops.convert_to_numpy, tensors)
     np.testing.assert_allclose(signal_rates**2 + noise_rates**2, 1, atol=1e-6)
     assert signal_rates.min() > 0
-    if name != "log_normal":
+    if name not in ("log_normal", "logit_normal"):
         first_noise_rate = rates(rates.first_time)[1]
         assert noise_rates.min() >= first_noise_rate * (1 - 1e-6) > 0
 
@@ -105,6 +105,19 @@ def test_log_normal_has_the_moments_and_the_tail_of_its_settings(mean, std, abov
     assert tail == pytest.approx(above_20, abs=5e-5)
     deviation = math.sqrt(tail * (1 - tail) / count)
     assert np.mean(ratios > 20) == pytest.approx(tail, abs=4 * deviation)
+
+
+def test_logit_normal_has_the_density_of_its_paper_in_the_time_of_the_flow():
+    """2403.03206, eq. 19, with location 0 and scale 1."""
+    signal_rates, noise_rates = draw("logit_normal", schedule("flow"), count=100_000)
+    times = noise_rates / (signal_rates + noise_rates)
+    edges = np.linspace(0.02, 0.98, 25)
+    shares = np.histogram(times, edges)[0] / len(times)
+    t = np.linspace(edges[:-1], edges[1:], 50)
+    density = np.exp(-(np.log(t / (1 - t)) ** 2) / 2) / (t * (1 - t))
+    expected = np.trapezoid(density / np.sqrt(2 * np.pi), t, axis=0)
+    deviations = np.sqrt(expected / len(times))
+    assert np.abs((shares - expected) / deviations).max() < 4
 
 
 @pytest.mark.parametrize("name", NOISE_LEVELS)

@@ -4,7 +4,12 @@ from keras import ops
 
 from ddim.diffusion.parametrization import PREDICTIONS, components, mix, split
 
-PARTS = {"noise": "noises", "image": "images", "velocity": "velocities"}
+PARTS = {
+    "noise": "noises",
+    "image": "images",
+    "velocity": "velocities",
+    "flow": "flows",
+}
 
 
 def batch():
@@ -23,13 +28,29 @@ def test_velocity_is_the_rate_of_change_of_the_noisy_images_with_the_angle():
     np.testing.assert_allclose((later - earlier) / (2 * step), velocities, atol=1e-8)
 
 
+def test_flow_is_the_rate_of_change_along_the_straight_path():
+    """Of noisy images mixed with shares 1 - t and t; our rates are those, scaled."""
+    images, noises, _, _ = batch()
+    time, step = 0.3, 1e-5
+    later = mix(images, noises, 1 - time - step, time + step)
+    earlier = mix(images, noises, 1 - time + step, time - step)
+    scale = np.hypot(1 - time, time)
+    rates = (1 - time) / scale, time / scale
+    flows = components(images, noises, *rates).flows
+    np.testing.assert_allclose((later - earlier) / (2 * step), flows, atol=1e-8)
+    noisy_images = mix(images, noises, 1 - time, time)
+    parts = split("flow", noisy_images / scale, flows, *rates)
+    np.testing.assert_allclose(parts.images, noisy_images - time * flows, atol=1e-12)
+
+
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_every_prediction_gives_all_components_back(prediction):
     images, noises, *rates = batch()
     true = components(images, noises, *rates)
     noisy_images = mix(images, noises, *rates)
     parts = split(prediction, noisy_images, getattr(true, PARTS[prediction]), *rates)
-    for name, values in parts._asdict().items():
+    for name in PARTS.values():
+        values = getattr(parts, name)
         np.testing.assert_allclose(values, getattr(true, name), atol=1e-12)
 
 

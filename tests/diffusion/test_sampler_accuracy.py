@@ -1,5 +1,7 @@
 """Samplers against exact limits, their papers' formulas and another library."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,7 @@ def orders(name, family, **options):
         ("ddim", {}, "cosine", 1),
         ("ddim", {}, "log_snr_linear", 1),
         ("ddim", {}, "linear_beta", 1),
+        ("ddim", {}, "flow", 1),
         ("rk2", {"alpha": 0.5}, "cosine", 2),
         ("rk2", {"alpha": 0.5}, "log_snr_linear", 2),
         ("rk2", {"alpha": 1.0}, "cosine", 2),
@@ -43,6 +46,8 @@ def orders(name, family, **options):
         ("multistep", {"order": 3}, "log_snr_linear", 3),
         ("dpmpp_2m", {}, "cosine", 2),
         ("dpmpp_2m", {}, "log_snr_linear", 2),
+        ("rk2", {"alpha": 1.0}, "flow", 2),
+        ("dpmpp_2m", {}, "flow", 2),
     ],
 )
 def test_order_of_convergence_to_the_exact_limit(name, options, family, order):
@@ -74,6 +79,79 @@ def test_ddim_is_the_loop_of_the_keras_example(family):
         next_signal_rate, next_noise_rate = rates(1 - step / 5 - 1 / 5)
         noisy_images = next_signal_rate * pred_images + next_noise_rate * pred_noises
     np.testing.assert_allclose(result, pred_images, rtol=1e-12)
+
+
+def flow_of(time):
+    """Shares 1 - t and t of the straight path, and the norm that divides them."""
+    return 1 - time, time, np.hypot(1 - time, time)
+
+
+def flow_grid(steps, rates):
+    """Times of the straight path, not of the diffusion, at a sampler's steps."""
+    signal_rates, noise_rates = rates(uniform(steps, rates))
+    return noise_rates / (signal_rates + noise_rates)
+
+
+def test_ddim_along_the_flow_is_eulers_method_on_its_ode():
+    """dz/dt = E(noise - image | z), z = (1 - t) image + t noise, not scaled."""
+    rates, states = schedule("flow"), []
+    times = flow_grid(7, rates)
+    np.testing.assert_allclose(np.diff(times), (times[-1] - times[0]) / 7)
+    noisy_images = gaussian.noise(8, seed=2)
+    result = sample(
+        "ddim", noisy_images, rates, 7, callback=lambda step, *all: states.append(all)
+    )
+    z = noisy_images * flow_of(times[0])[2]
+    for step, (time, after) in enumerate(pairwise([*times[:-1], 0.0])):
+        *_, norm = flow_of(time)
+        np.testing.assert_allclose(states[step][0], z / norm, rtol=1e-10)
+        images, noises = gaussian.denoise(z, 1 - time, time)
+        z = z + (after - time) * (noises - images)
+    np.testing.assert_allclose(result, z, rtol=1e-10)
+
+
+def test_ddim_along_the_flow_meets_its_exact_solution_at_order_one():
+    """At t the deviation along each axis is in proportion to that of z there:
+
+    sqrt((1 - t)^2 variance + t^2) (2210.02747, section 4, for Gaussian data).
+    """
+    rates, errors = schedule("flow"), []
+    initial_noise = gaussian.noise(64, seed=3)
+    variances, axes = np.linalg.eigh(gaussian.COVARIANCE)
+    for steps in (100, 200, 400):
+        states = []
+        sample(
+            "ddim",
+            initial_noise,
+            rates,
+            steps,
+            callback=lambda step, noisy, *_, states=states: states.append(noisy),
+        )
+        start, middle = flow_grid(steps, rates)[[0, steps // 2]]
+        deviations = [
+            np.sqrt((1 - time) ** 2 * variances + time**2) for time in (start, middle)
+        ]
+        z = initial_noise * flow_of(start)[2] - (1 - start) * gaussian.MEAN
+        exact = z @ axes * deviations[1] / deviations[0] @ axes.T
+        exact += (1 - middle) * gaussian.MEAN
+        found = states[steps // 2] * flow_of(middle)[2]
+        errors.append(np.sqrt(np.mean((found - exact) ** 2)))
+    orders = np.log2(np.divide(errors[:-1], errors[1:]))
+    np.testing.assert_allclose(orders, 1, atol=0.1)
+
+
+@pytest.mark.parametrize("name", ["ddim", "rk2", "multistep", "dpmpp_2m"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_straight_path_needs_one_step(name, steps):
+    """Each noise with one image: the flow towards it is the same all the way."""
+    image = np.random.default_rng(4).standard_normal((8, 3))
+
+    def denoise(noisy_images, signal_rate, noise_rate):
+        return image, (noisy_images - signal_rate * image) / noise_rate
+
+    rates, noises = schedule("flow"), gaussian.noise(8, seed=4)
+    result = sample(name, noises, rates, steps, denoise=denoise)
+    np.testing.assert_allclose(result, image, rtol=1e-9)
 
 
 def test_dpmpp_2m_takes_the_steps_of_its_paper():

@@ -13,6 +13,13 @@ CONTINUOUS = tuple(name for name in SCHEDULES if name not in DISCRETE)
 TIMES = np.linspace(0, 1, 1001)
 START, END = 0.95**2, 0.02**2
 
+
+def flow_time(times):
+    """Linear in the diffusion time; rates 1 - t and t are those of the ends, scaled."""
+    first, last = (rate / (rate + np.sqrt(1 - rate**2)) for rate in (0.95, 0.02))
+    return 1 - first + times * (first - last)
+
+
 SIGNAL_POWERS = {
     "cosine": lambda t: np.cos((1 - t) * np.arccos(0.95) + t * np.arccos(0.02)) ** 2,
     "linear": lambda t: START + t * (END - START),
@@ -25,6 +32,7 @@ SIGNAL_POWERS = {
         1 - (1 - END) * ((1 - START) / (1 - END)) ** ((1 - t) ** 2)
     ),
     "signal_step_linear": lambda t: START * (END / START) ** (t**2),
+    "flow": lambda t: 1 / (1 + (flow_time(t) / (1 - flow_time(t))) ** 2),
 }
 
 

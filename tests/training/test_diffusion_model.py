@@ -10,7 +10,7 @@ from ddim.diffusion.losses import LOSSES
 from ddim.networks.description import Description
 from ddim.training import callbacks
 from ddim.training.batches import Batches
-from ddim.training.diffusion_model import DiffusionModel
+from ddim.training.diffusion_model import COMPONENTS, DiffusionModel
 from tests.conftest import tiny_settings
 
 NORMALIZER = Normalizer((0.4, 0.5, 0.3), (0.06, 0.05, 0.07))
@@ -159,11 +159,23 @@ def test_components_losses_are_tracked_under_the_published_names():
     image_error = numpy(outputs["true"].images) - numpy(outputs["predicted"].images)
     assert figures["n_loss"] == pytest.approx(np.abs(noise_error).mean(), rel=1e-4)
     assert figures["i_loss"] == pytest.approx(np.abs(image_error).mean(), rel=1e-4)
-    assert "v_loss" in figures
+    assert set(figures) == {"n_loss", "i_loss", "v_loss"}
 
 
-@pytest.mark.parametrize("target", ["noise", "image", "velocity"])
-@pytest.mark.parametrize("prediction", ["noise", "image", "velocity"])
+def test_the_loss_of_the_flow_is_tracked_where_it_is_the_target():
+    model = make_model(prediction="flow", loss="mse", loss_target="flow")
+    outputs = model({"images": images()}, training=True)
+    loss = float(model.compute_loss(y_pred=outputs))
+    figures = {metric.name: float(metric.result()) for metric in model.metrics}
+    assert set(figures) == {"n_loss", "i_loss", "v_loss", "f_loss"}
+    true, predicted = outputs["true"], outputs["predicted"]
+    error = (numpy(true.noises) - numpy(true.images)) - numpy(predicted.flows)
+    assert figures["f_loss"] == pytest.approx(np.mean(error**2), rel=1e-3)
+    assert loss == pytest.approx(figures["f_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("target", COMPONENTS)
+@pytest.mark.parametrize("prediction", COMPONENTS)
 def test_min_snr_weighs_every_target_like_the_image(prediction, target):
     """Whatever the target, the weighted loss is min(SNR, 5) times the image loss."""
     model = make_model(
