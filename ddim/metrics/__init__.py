@@ -1,1 +1,1 @@
-"""Inception features of images, and Kernel Inception Distance between them."""
+"""Inception features of images, and figures that compare them."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ddim.errors import DdimError
+from ddim.metrics.features import checked
 
 CHUNK = 2048
 """Side of the part of a kernel matrix that is in memory at once."""
@@ -23,7 +24,7 @@ def kid(real_features: np.ndarray, generated_features: np.ndarray) -> float:
 
     Raises `DdimError` if either set has fewer than 2 rows or the widths differ.
     """
-    real, generated = _checked(real_features, generated_features)
+    real, generated = checked("KID", real_features, generated_features)
     everything = (np.ones((1, len(x))) for x in (real, generated))
     return float(_estimates(real, generated, *everything)[0])
 
@@ -40,7 +41,7 @@ def kid_subsets(
 
     Raises `DdimError` if a subset would be larger than either set.
     """
-    real, generated = _checked(real_features, generated_features)
+    real, generated = checked("KID", real_features, generated_features)
     _check_at_most(min(len(real), len(generated)), "evaluate.subset_size", subset_size)
     generator = np.random.default_rng(seed)
     estimates = []
@@ -64,7 +65,7 @@ def kid_batches(
     The last incomplete batch is left out. Unbiased like the pooled estimate, but its
     spread is about three times as large. Raises `DdimError` without a whole batch.
     """
-    real, generated = _checked(real_features, generated_features)
+    real, generated = checked("KID", real_features, generated_features)
     compared = min(len(real), len(generated))
     _check_at_most(compared, "kid.batch_size", batch_size)
     batches = compared // batch_size
@@ -78,20 +79,6 @@ def _check_at_most(compared: int, key: str, received: int) -> None:
             f"{key}: expected at most {compared}, the number of images compared; "
             f"received {received}"
         )
-
-
-def _checked(real: np.ndarray, generated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    if real.ndim != 2 or generated.ndim != 2 or real.shape[1] != generated.shape[1]:
-        raise DdimError(
-            "KID: expected two sets of features (images, dims) of one width; received "
-            f"shapes {real.shape} and {generated.shape}"
-        )
-    if min(len(real), len(generated)) < 2:
-        raise DdimError(
-            "KID: expected at least 2 real and 2 generated images; "
-            f"received {len(real)} and {len(generated)}"
-        )
-    return real, generated
 
 
 def _estimates(

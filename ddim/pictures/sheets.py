@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from ddim.metrics.inception import Encoder
+from ddim.metrics.neighbours import squared_distances
 from ddim.pictures import layout
 from ddim.pictures.painter import Painter
 from ddim.sampling.grid import Picture, row_labels
@@ -115,15 +116,9 @@ def nearest(
     """
     starts = range(0, len(train_images), CHUNK)
     chunks = (train_images[start : start + CHUNK] for start in starts)
-    distances = [_distances(features, encode(chunk)) for chunk in chunks]
+    distances = [squared_distances(features, encode(chunk)) for chunk in chunks]
     order = np.argsort(np.concatenate(distances, axis=1), axis=1, kind="stable")
     return order[:, :count]
-
-
-def _distances(features: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances (n, m), in float64."""
-    x, y = features.astype(np.float64), others.astype(np.float64)
-    return (x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1)
 
 
 def guidance(painter: Painter) -> Picture:
