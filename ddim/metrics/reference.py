@@ -1,5 +1,6 @@
-"""Inception features of the validation images, once per data set and encoder."""
+"""Inception features of the real images, once per data set and encoder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,43 +11,56 @@ from ddim.data import crops
 from ddim.errors import DdimError
 from ddim.files import atomic, read_json, read_npy, write_json
 from ddim.metrics import inception
+from ddim.metrics.features import spread
+from ddim.metrics.inception import Encoder
 from ddim.settings.sections import KidParams
 
 FEATURES = "features.npy"
+"""Of the validation images, which generated ones are measured against."""
+TRAIN_FEATURES = "train_features.npy"
+"""Of the training images, for memorisation and for the figures of real images."""
 CONDITIONS = "features.json"
 
 
 def write(crops_folder: Path, folder: Path, kid: KidParams) -> None:
-    """Write features of validation crops (n, dims), float32, and their conditions.
+    """Write features of both parts' crops (n, dims), float32, and their conditions.
 
-    Of all crops, or of `kid.images` spread evenly over them.
+    Of all crops of a part, or of `kid.images` spread evenly over them.
     """
     images, _ = crops.load(crops_folder, "validation")
+    train_images, _ = crops.load(crops_folder, "train")
     encode = inception.encoder(kid, images.shape[-1])
-    count = min(kid.images, len(images))
-    rows = np.arange(count) * len(images) // count
-    starts = tqdm(range(0, count, kid.batch_size), desc="reference features")
-    features = np.concatenate(
-        [encode(images[rows[start : start + kid.batch_size]]) for start in starts]
-    )
+    features = _features(encode, images, kid)
     inception.check_features(features)
-    with atomic(folder / FEATURES) as temporary:
-        np.save(temporary, features, allow_pickle=False)
+    train_features = _features(encode, train_images, kid)
+    for name, array in ((FEATURES, features), (TRAIN_FEATURES, train_features)):
+        with atomic(folder / name) as temporary:
+            np.save(temporary, array, allow_pickle=False)
     write_json(
         folder / CONDITIONS,
         {
             **inception.conditions(kid),
             "dims": features.shape[1],
             "images": len(features),
+            "train_images": len(train_features),
             "data_digest": crops.dataset(crops_folder)["sha256"],
         },
+    )
+
+
+def _features(encode: Encoder, images: np.ndarray, kid: KidParams) -> np.ndarray:
+    rows = spread(kid.images, len(images))
+    starts = tqdm(range(0, len(rows), kid.batch_size), desc="reference features")
+    size = kid.batch_size
+    return np.concatenate(
+        [encode(images[rows[start : start + size]]) for start in starts]
     )
 
 
 def load(
     folder: Path, kid: KidParams, data_digest: str | None = None
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Features and their conditions.
+    """Features of the validation images, and their conditions.
 
     Raises `DdimError` if they are damaged, of another encoder than `kid` describes, or
     of other images than those of `data_digest`: KIDs between them mean nothing.
@@ -66,11 +80,25 @@ def load(
             f"{folder}: expected features of {expected}; received {received}; "
             "run the stage reference again"
         )
-    features = read_npy(folder / FEATURES, made_by="reference")
-    shape = (conditions.get("images"), conditions.get("dims"))
+    return _read(folder, FEATURES, conditions, "images"), conditions
+
+
+def load_train(folder: Path, conditions: Mapping[str, Any]) -> np.ndarray:
+    """Features of the training images, by the conditions that `load` has returned.
+
+    Raises `DdimError` if they are missing or damaged.
+    """
+    return _read(folder, TRAIN_FEATURES, conditions, "train_images")
+
+
+def _read(
+    folder: Path, name: str, conditions: Mapping[str, Any], count: str
+) -> np.ndarray:
+    features = read_npy(folder / name, made_by="reference")
+    shape = (conditions.get(count), conditions.get("dims"))
     if features.shape != shape or features.dtype != np.float32:
         raise DdimError(
-            f"{folder}: expected float32 features of shape {shape}; received "
+            f"{folder / name}: expected float32 features of shape {shape}; received "
             f"{features.dtype} {features.shape}; run the stage reference again"
         )
-    return np.array(features), conditions
+    return np.array(features)

@@ -90,6 +90,7 @@ DAMAGE = [
             ("normalize", "train.npy"),
             ("normalize", "train_labels.npy"),
             ("reference", "validation.npy"),
+            ("reference", "train.npy"),
             ("train", "train.npy"),
             ("train", "validation_labels.npy"),
         ]
@@ -107,6 +108,10 @@ DAMAGE = [
     *[
         (stage, REFERENCE / "features.npy", damage, "reference")
         for stage in ("train", "evaluate")
+        for damage in (Path.unlink, cut, empty, foreign, fewer)
+    ],
+    *[
+        ("evaluate", REFERENCE / "train_features.npy", damage, "reference")
         for damage in (Path.unlink, cut, empty, foreign, fewer)
     ],
     *[

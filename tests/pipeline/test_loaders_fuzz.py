@@ -72,8 +72,9 @@ def whole(tmp_path_factory, network) -> Path:
     normalizer.save(SCALES, root / "normalizer.json")
     (root / "reference").mkdir()
     np.save(root / "reference/features.npy", np.ones((4, 7), np.float32))
+    np.save(root / "reference/train_features.npy", np.ones((8, 7), np.float32))
     told = inception.conditions(KID)
-    told |= {"dims": 7, "images": 4, "data_digest": "0"}
+    told |= {"dims": 7, "images": 4, "train_images": 8, "data_digest": "0"}
     (root / "reference/features.json").write_text(json.dumps(told))
     (root / "run_id").write_text("abc")
     (root / "best.weights.h5").write_bytes(b"weights")
@@ -90,6 +91,9 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "crops/dataset.json": lambda root: crops.load(root / "crops", "train"),
     "normalizer.json": lambda root: normalizer.load(root / "normalizer.json"),
     "reference/features.npy": lambda root: reference.load(root / "reference", KID),
+    "reference/train_features.npy": lambda root: reference.load_train(
+        root / "reference", {"train_images": 8, "dims": 7}
+    ),
     "reference/features.json": lambda root: reference.load(root / "reference", KID),
     "state.npz": lambda root: (resume.read(root), resume.restore(root, VARIABLES)),
     "run_id": resume.read_run_id,
