@@ -1,4 +1,4 @@
-"""Measure KID of the trained model over samplers and numbers of steps."""
+"""Measure KID, FID and more of the trained model over samplers and numbers of steps."""
 
 from ddim import runtime
 from ddim.errors import one_plain_message

@@ -22,6 +22,7 @@ FIGURES = {
     "KID 2 steps": (KID, "kid_2_steps"),
     "KID 5 steps": (KID, "kid_5_steps"),
     "KID 20 steps": (KID, "kid_20_steps"),
+    "FID 20 steps": (KID, "fid_20_steps"),
 }
 """Columns of figures: file and key of each."""
 

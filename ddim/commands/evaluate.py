@@ -1,4 +1,4 @@
-"""KID between any two folders of images, under the conditions of the pipeline."""
+"""KID, FID and more between two folders of images, measured as in the pipeline."""
 
 import json
 from contextlib import closing
@@ -13,8 +13,10 @@ from tqdm import tqdm
 from ddim.commands.options import Evaluate
 from ddim.errors import DdimError, one_line
 from ddim.metrics import inception
+from ddim.metrics.figures import METRICS, measure
 from ddim.metrics.inception import Encoder
-from ddim.metrics.kid import kid, kid_subsets
+from ddim.metrics.kid import kid_subsets
+from ddim.metrics.precision_recall import neighbours_used
 from ddim.preparation.folder import find_images
 from ddim.preparation.images import decode, square
 from ddim.preparation.items import UnreadableImageError
@@ -27,8 +29,8 @@ SUBSET_SIZE = 1000
 
 
 def evaluate(options: Evaluate) -> None:
-    """Print KID of one folder of images against another, with its conditions."""
-    figures = measure(options)
+    """Print the figures of one folder of images against another, and conditions."""
+    figures = measure_folders(options)
     if options.as_json:
         print(json.dumps(figures, indent=2))
         return
@@ -36,12 +38,15 @@ def evaluate(options: Evaluate) -> None:
         f"KID {figures['kid']:.4g}; over subsets {figures['kid_subsets_mean']:.4g} "
         f"± {figures['kid_subsets_std']:.4g}"
     )
+    rest = (name for name in METRICS if name not in ("kid", "fid"))
+    shares = ", ".join(f"{name} {figures[name]:.4g}" for name in rest)
+    print(f"FID {figures['fid']:.4g}; {shares}")
     conditions = figures["conditions"].items()
     print(f"under: {', '.join(f'{key} {value}' for key, value in conditions)}")
 
 
-def measure(options: Evaluate) -> dict[str, Any]:
-    """KID of the generated images against the real ones, subfolders included.
+def measure_folders(options: Evaluate) -> dict[str, Any]:
+    """Figures of the generated images against the real ones, subfolders included.
 
     All are cropped to squares and resized, as the stage prepare does it. Raises
     `DdimError` if a folder has fewer than two images or one that cannot be read.
@@ -66,16 +71,19 @@ def measure(options: Evaluate) -> dict[str, Any]:
     size = options.subset_size or max(2, min(SUBSET_SIZE, fewer // 2))
     subsets = {"subsets": options.subsets, "subset_size": size, "seed": options.seed}
     mean, deviation = kid_subsets(real, generated, **subsets)
+    figures = measure(real, generated)
     return {
-        "kid": kid(real, generated),
+        "kid": figures["kid"],
         "kid_subsets_mean": mean,
         "kid_subsets_std": deviation,
+        **figures,
         "conditions": {
             **inception.conditions(kid_params),
             "image_size": options.image_size,
             "real_images": len(real),
             "generated_images": len(generated),
             **subsets,
+            "neighbours": neighbours_used(len(real), len(generated)),
         },
     }
 

@@ -177,7 +177,7 @@ class Interpolate(Inversion):
 
 
 class Evaluate(Command):
-    """Measure KID between two folders of images."""
+    """Measure KID, FID and more between two folders of images."""
 
     real: Path = Field(alias="REAL_FOLDER")
     generated: Path = Field(alias="GENERATED_FOLDER")
@@ -197,7 +197,7 @@ class Evaluate(Command):
 
 
 class Compare(Command):
-    """Tabulate experiments: settings that differ, KID, time."""
+    """Tabulate experiments: settings that differ, KID, FID, time."""
 
     names: tuple[Text, ...] = Field((), alias="EXPERIMENT", description="all if none")
     all_commits: Flag = Field(False, description="of every commit, not only the last")

@@ -1,1 +1,1 @@
-"""KID of a trained model over samplers and numbers of steps."""
+"""KID, FID and more of a trained model over samplers and numbers of steps."""

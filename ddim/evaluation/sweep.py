@@ -1,4 +1,4 @@
-"""KID of a trained model over samplers and numbers of steps."""
+"""KID, FID and more of a trained model over samplers and numbers of steps."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -14,8 +14,12 @@ from ddim.evaluation import plot
 from ddim.evaluation.first_predictions import FirstPredictions
 from ddim.files import atomic, write_json
 from ddim.metrics import inception, reference
+from ddim.metrics.features import spread
+from ddim.metrics.figures import METRICS, measure
 from ddim.metrics.inception import Encoder
 from ddim.metrics.kid import kid, kid_batches, kid_subsets
+from ddim.metrics.memorisation import memorised, own_distances
+from ddim.metrics.precision_recall import neighbours_used
 from ddim.networks import checkpoint
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import compile_generator
@@ -24,6 +28,9 @@ from ddim.settings.sections import EvaluateParams, KidParams, SamplingParams
 
 HEADLINE_STEPS = (1, 2, 5, 20)
 """Step counts whose figures are set apart in the summary, where they were measured."""
+
+HEADLINE_FIGURES = (*METRICS, "memorised", "kid_train_minus_validation")
+"""Those that are set apart; the other columns say how sure KID is."""
 
 
 def evaluate(
@@ -37,14 +44,18 @@ def evaluate(
     """One row per sampler, guidance scale and step count, and a summary.
 
     The rows hold the pooled KID, its mean and standard deviation over subsets, the
-    reference-compatible batch mean and the network evaluations it took. Subsets and
-    batches that need more images than there are become smaller; the summary's
-    conditions hold the sizes used.
+    reference-compatible batch mean, the other `METRICS`, the share of memorised images,
+    KID to training images minus KID to validation images, and the network evaluations
+    it took. The summary's `real_` figures are those that real images get in place of
+    generated ones. Subsets, batches and neighbours that need more images than there
+    are become smaller or fewer; the summary's conditions hold what was used.
     """
     description = trained.description
     real, conditions = reference.load(
         reference_folder, kid_params, description.data_digest
     )
+    train = reference.load_train(reference_folder, conditions)
+    own = own_distances(train)
     images = settings.images or len(real)
     sizes = _sizes(
         min(images, len(real)),
@@ -69,6 +80,7 @@ def evaluate(
             )
             generated = _features(encoder, batches, bar, cost)
             figures = _figures(real, generated, settings, **sizes)
+            figures |= _against_training(figures["kid"], real, train, own, generated)
             rows.append(
                 {
                     "sampler": method.sampler,
@@ -83,6 +95,7 @@ def evaluate(
     return table, {
         "checkpoint": trained.sha256[:16],
         **_headline(table),
+        **_of_real_images(real, train, own, images),
         "conditions": {
             **conditions,
             "real_images": conditions["images"],
@@ -92,6 +105,7 @@ def evaluate(
             "clip": sampling.clip,
             "subsets": settings.subsets,
             **sizes,
+            "neighbours": neighbours_used(len(real), images),
             "seed": settings.seed,
         },
     }
@@ -160,12 +174,42 @@ def _figures(
         subset_size=subset_size,
         seed=settings.seed,
     )
+    figures = measure(real, generated)
     return {
-        "kid": kid(real, generated),
+        "kid": figures["kid"],
         "kid_subsets_mean": mean,
         "kid_subsets_std": deviation,
         "kid_batches": kid_batches(real, generated, batch_size),
+        **figures,
     }
+
+
+def _against_training(
+    kid_to_validation: float,
+    real: np.ndarray,
+    train: np.ndarray,
+    own: np.ndarray,
+    generated: np.ndarray,
+) -> dict[str, float]:
+    """What shows memorisation; none for a training on a single image."""
+    if len(train) < 2:
+        return {}
+    as_many = train[spread(len(real), len(train))]
+    return {
+        "memorised": memorised(train, own, generated),
+        "kid_train_minus_validation": kid(as_many, generated) - kid_to_validation,
+    }
+
+
+def _of_real_images(
+    real: np.ndarray, train: np.ndarray, own: np.ndarray, images: int
+) -> dict[str, float]:
+    """What as many training images get, and for memorisation the validation images."""
+    if len(train) < 2:
+        return {}
+    figures = measure(real, train[spread(images, len(train))])
+    figures["memorised"] = memorised(train, own, real)
+    return {f"real_{name}": value for name, value in figures.items()}
 
 
 def _headline(table: pd.DataFrame) -> dict[str, Any]:
@@ -174,13 +218,14 @@ def _headline(table: pd.DataFrame) -> dict[str, Any]:
         (table["sampler"] == table["sampler"][0])
         & (table["guidance_scale"] == table["guidance_scale"][0])
     ]
-    by_steps = first.set_index("steps")["kid"]
+    by_steps = first.set_index("steps")
     best = table.iloc[int(table["kid"].argmin())]
     return {
         **{
-            f"kid_{steps}_steps": float(by_steps[steps])
+            f"{figure}_{steps}_steps": float(by_steps[figure][steps])
+            for figure in HEADLINE_FIGURES
             for steps in HEADLINE_STEPS
-            if steps in by_steps.index
+            if figure in by_steps and steps in by_steps.index
         },
         "best_kid": float(best["kid"]),
         "best_steps": int(best["steps"]),

@@ -53,6 +53,10 @@ def best_so_far(values: Values) -> Values:
     return found
 
 
+NO_CURVES = {"sampler", "guidance_scale", "steps", "evaluations", "kid_subsets_mean"}
+"""Columns of the table of KID that say what was measured, or kid once more."""
+
+
 def kid(table: pd.DataFrame, summary: Mapping[str, Any]) -> Values:
     """A curve over diffusion steps per figure, sampler and guidance scale.
 
@@ -62,7 +66,7 @@ def kid(table: pd.DataFrame, summary: Mapping[str, Any]) -> Values:
     for row in table.to_dict("records"):
         scale = row["guidance_scale"]
         guided = "" if scale == 1 else f"_guidance_{scale:g}"
-        for figure in ("kid", "kid_subsets_std", "kid_batches"):
+        for figure in row.keys() - NO_CURVES:
             curve = f"{figure} by diffusion steps/{row['sampler']}{guided}"
             values[curve, row["steps"]] = row[figure]
     return values

@@ -12,6 +12,7 @@ from ddim import load
 from ddim.commands import cli, draw, options
 from ddim.errors import DdimError
 from ddim.metrics import inception
+from ddim.metrics.fid import fid
 from ddim.metrics.kid import kid
 from ddim.pictures import layout
 from ddim.preparation.folder import find_images
@@ -177,9 +178,14 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
         for folder in (real, generated)
     ]
     assert told["kid"] == pytest.approx(kid(*features), abs=1e-4)
+    assert told["fid"] == pytest.approx(fid(*features), rel=1e-3)
+    assert 0 < told["coverage"] <= 1
+    assert told["conditions"]["neighbours"] == 5
     assert told["conditions"]["subset_size"] == 33
     assert told["kid_subsets_std"] > 0
-    assert "KID " in ddim("evaluate", real, real, *asked, "--subset-size", 10)
+    printed = ddim("evaluate", real, real, *asked, "--subset-size", 10)
+    assert "KID " in printed
+    assert "; precision 1, recall 1, density " in printed
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,11 @@ def revision(
     metrics = {
         "metrics/train.json": {"data": {"best_val_kid": val_kid}},
         "metrics/kid.json": {
-            "data": {"kid_5_steps": 2 * val_kid, "conditions": {"weights": encoder}}
+            "data": {
+                "kid_5_steps": 2 * val_kid,
+                "fid_20_steps": 10 * val_kid,
+                "conditions": {"weights": encoder},
+            }
         },
     }
     told = {"train": {"loss": loss, **settings}, "render": {"rows": len(name)}}
@@ -41,6 +45,7 @@ def test_a_row_tells_what_differs_and_the_figures():
     assert by_name["best val_kid"]["mse"] == 0.25
     assert by_name["KID 5 steps"]["mse"] == 0.5
     assert np.isnan(by_name["KID 20 steps"]["mse"])
+    assert by_name["FID 20 steps"]["mse"] == 2.5
     assert by_name["minutes"]["mse"] == 1.5
     assert np.isnan(by_name["minutes"]["b"])
 

@@ -21,6 +21,12 @@ FIGURE = {
 }
 
 
+QUALITY = {
+    **{"fid": 12.5, "precision": 0.5, "recall": 0.25, "density": 0.75},
+    **{"coverage": 0.125, "memorised": 0.0625},
+}
+
+
 def card(**facts):
     trained = Trained(None, tiny_description(class_conditional=True), "abc" * 21)
     return export.card(trained, {**NOTHING, "figures": [], **facts})
@@ -59,11 +65,28 @@ def test_a_card_has_what_was_measured():
     assert "neighbours.png" not in text
 
 
+def test_a_card_has_the_other_figures_where_they_were_measured():
+    of_real = {f"real_{name}": value / 2 for name, value in QUALITY.items()}
+    evaluation = {"conditions": {"weights": "imagenet"}, **of_real}
+    figure = FIGURE | QUALITY | {"kid_train_minus_validation": -0.5}
+    text = card(evaluation=evaluation, figures=[figure])
+    shares = "12.5000 | 0.5000 | 0.2500 | 0.7500 | 0.1250 | 0.0625 | -0.5000 |"
+    assert f"| ddim | 1 | 5 | {shares}\n| real images | | | 6.2500 | 0.2500 |" in text
+    head = text[text.index("| sampler | guidance | steps | FID |") :].splitlines()
+    assert {line.count("|") for line in head[:4]} == {11}
+    assert tidy(text)
+    assert "FID" not in card(evaluation=evaluation, figures=[FIGURE])
+
+
+def tidy(text):
+    lines = text.splitlines()
+    ends = text.endswith(".\n") and not any(line.endswith(" ") for line in lines)
+    return ends and "\n\n\n" not in text
+
+
 @pytest.mark.parametrize("text", [card(), card(pictures={"steps.png": None})])
 def test_a_card_is_tidy_markdown(text):
-    assert "\n\n\n" not in text
-    assert text.endswith(".\n")
-    assert not any(line.endswith(" ") for line in text.splitlines())
+    assert tidy(text)
 
 
 def test_an_export_is_the_model_and_its_card(tmp_path, capsys):

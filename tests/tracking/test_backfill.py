@@ -37,6 +37,7 @@ KID = [
         "kid": 1 / (7 * steps),
         "kid_subsets_std": 0.1,
         "kid_batches": 0.2,
+        "fid": 1 / steps,
     }
     for steps in (1, 2, 5)
 ]
@@ -62,7 +63,8 @@ def workspace(project, monkeypatch) -> Path:
     Path("checkpoints/model.json").write_text(json.dumps({"data_digest": "abc"}))
     pd.DataFrame(ROWS).to_csv("metrics/history.csv", index=False)
     pd.DataFrame(KID).to_csv("metrics/kid.csv", index=False)
-    summary = {"best_kid": 0.1, "best_steps": 5, "conditions": CONDITIONS}
+    summary = {"best_kid": 0.1, "best_steps": 5, "real_fid": 0.05}
+    summary |= {"conditions": CONDITIONS}
     Path("metrics/kid.json").write_text(json.dumps(summary))
     Path("metrics/train.json").write_text("{}")
     for name in ("samples.png", "animations/steps.gif", "epochs/epoch_0001.png"):
@@ -112,7 +114,9 @@ def check_complete() -> str:
     assert run.data.params["evaluate.images"] == "16"
     assert steps(run_id, "val_kid") == steps(run_id, "n_loss") == [1, 2, 3]
     assert steps(run_id, "kid by diffusion steps/ddim") == [1, 2, 5]
+    assert steps(run_id, "fid by diffusion steps/ddim") == [1, 2, 5]
     assert run.data.metrics["best_kid"] == 0.1
+    assert run.data.metrics["real_fid"] == 0.05
     groups = [name.partition("/")[0] for name in run.data.metrics if "/" in name]
     assert min(groups) == "KID over epochs"  # MLflow's first chart
     metrics = {"history.csv", "kid.csv", "kid.json", "train.json"}
