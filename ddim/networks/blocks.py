@@ -123,26 +123,6 @@ class SinusoidalEmbedding(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("ddim")
-class PixelAttention(keras.layers.Layer):
-    """Scaled dot-product attention over pixels (arXiv 1706.03762, equation 1).
-
-    [query, key, value], each (B, H, W, C), to (B, H, W, C), the channels split into
-    `heads`. Not Keras's MultiHeadAttention, whose inner layers have automatic names.
-    """
-
-    def __init__(self, heads: int, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.heads = heads
-
-    def call(self, inputs: list[Tensor]) -> Tensor:
-        height, width, channels = inputs[0].shape[1:]
-        shape = (-1, height * width, self.heads, channels // self.heads)
-        query, key, value = (ops.reshape(x, shape) for x in inputs)
-        y = ops.dot_product_attention(query, key, value)
-        return ops.reshape(y, (-1, height, width, channels))
-
-
-@keras.saving.register_keras_serializable("ddim")
 class ScaledAdd(keras.layers.Layer):
     """Sum of two arrays times `scale`; 1/sqrt(2) keeps the variance of equal parts."""
 
@@ -231,36 +211,15 @@ def residual_block(
         # A seed of its own, which the training replaces: else one is drawn here, and
         # the initial weights of the layers that follow are others.
         x = keras.layers.Dropout(dropout, seed=0, name=f"{name}_dropout")(x)
-    x = Conv2D(width, 3, name=f"{name}_conv_2", **_last(zero_init))(x)
+    x = last_convolution(width, 3, name=f"{name}_conv_2", zero_init=zero_init)(x)
     if not residual:
         return x
     return ScaledAdd(residual_scale, name=f"{name}_add")([x, shortcut])
 
 
-def attention_block(
-    x: Tensor,
-    heads: int,
-    *,
-    name: str,
-    normalization: str,
-    residual: bool = True,
-    residual_scale: float = 1.0,
-    zero_init: bool = False,
-) -> Tensor:
-    """Self-attention between all pixels of an image, added to its input.
-
-    Keeps (B, H, W, C); `heads` must divide C. No positions are added, so it commutes
-    with every permutation of the pixels. Memory grows with B heads (H W)^2.
-    """
-    channels = x.shape[-1]
-    y = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
-    parts = ("query", "key", "value")
-    y = [Conv2D(channels, 1, name=f"{name}_{part}")(y) for part in parts]
-    y = PixelAttention(heads, name=f"{name}_heads")(y)
-    y = Conv2D(channels, 1, name=f"{name}_output", **_last(zero_init))(y)
-    return ScaledAdd(residual_scale, name=f"{name}_add")([y, x]) if residual else y
-
-
-def _last(zero_init: bool) -> dict[str, str]:
-    """Settings of a block's last convolution."""
-    return {"kernel_initializer": "zeros"} if zero_init else {}
+def last_convolution(
+    channels: int, kernel_size: int, *, name: str, zero_init: bool
+) -> Conv2D:
+    """Of a block; from zero its kernel leaves the untrained block its shortcut."""
+    settings = {"kernel_initializer": "zeros"} if zero_init else {}
+    return Conv2D(channels, kernel_size, name=name, **settings)

@@ -8,6 +8,7 @@ import keras
 
 from ddim.errors import DdimError
 from ddim.networks import blocks
+from ddim.networks.attention import attention_block
 from ddim.networks.fast_layers import (
     Conv2D,
     Dense,
@@ -116,7 +117,7 @@ def _block(
     if level not in params.attention_levels:
         return x
     heads = params.attention_heads
-    return blocks.attention_block(x, heads, name=f"{name}_attention", **shared)
+    return attention_block(x, heads, name=f"{name}_attention", **shared)
 
 
 def _deep_embedding(embedding: Tensor, activation: str) -> Tensor:

@@ -22,13 +22,6 @@ def apply(function, images, *, training=False):
     return keras.ops.convert_to_numpy(model(images, training=training)), model
 
 
-def perturb(model, scale=0.3):
-    """Replace zeros and symmetries by small random weights."""
-    generator = np.random.default_rng(1)
-    for weight in model.trainable_weights:
-        weight.assign(weight + generator.normal(0.0, scale, weight.shape))
-
-
 def embed(variances, noise_input="variance", dims=32, **settings):
     layer = blocks.SinusoidalEmbedding(dims, 1.0, 1000.0, noise_input, **settings)
     return keras.ops.convert_to_numpy(layer(np.asarray(variances, "float32")))
@@ -157,47 +150,6 @@ def test_transposed_convolution_covers_every_inner_pixel_equally(images):
     np.testing.assert_allclose(received[:, 1:-1, 1:-1], 4 * 16, rtol=1e-6)
 
 
-def attention(x, **options):
-    return blocks.attention_block(x, 2, name="a", normalization="none", **options)
-
-
-def softmax(scores):
-    powers = np.exp(scores - scores.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
-def test_attention_is_its_formula(images):
-    _, model = apply(attention, images)
-    perturb(model)
-    x = images.reshape(3, 24, 16)
-
-    def project(tokens, part):
-        kernel, bias = model.get_layer(f"a_{part}").get_weights()
-        return tokens @ kernel[0, 0] + bias
-
-    query, key, value = (project(x, part) for part in ("query", "key", "value"))
-    heads = [np.s_[..., :8], np.s_[..., 8:]]
-    mixed = [
-        softmax(query[h] @ key[h].swapaxes(1, 2) / math.sqrt(8)) @ value[h]
-        for h in heads
-    ]
-    expected = x + project(np.concatenate(mixed, axis=-1), "output")
-    received = keras.ops.convert_to_numpy(model(images)).reshape(x.shape)
-    np.testing.assert_allclose(received, expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("options", [{}, {"residual": False}, {"residual_scale": 0.5}])
-def test_attention_commutes_with_permutations_of_the_pixels(images, options):
-    def permute(x):
-        return x.reshape(3, 24, 16)[:, order].reshape(x.shape)
-
-    order = np.random.default_rng(2).permutation(24)
-    straight, model = apply(lambda x: attention(x, **options), images)
-    permuted = keras.ops.convert_to_numpy(model(permute(images)))
-    np.testing.assert_allclose(permuted, permute(straight), atol=1e-4)
-    assert not np.allclose(permuted, straight, atol=1e-2)
-
-
 def block(x, width=16, **options):
     settings = {"normalization": "batch", "activation": "swish", **options}
     return blocks.residual_block(x, width, name="b", **settings)
@@ -226,11 +178,6 @@ def test_untrained_block_from_zero_is_its_shortcut(images, width, options):
     shortcut = model.get_layer("b_shortcut")(images) if width != 16 else images
     expected = options.get("residual_scale", 1.0) * keras.ops.convert_to_numpy(shortcut)
     np.testing.assert_array_equal(received, expected)
-
-
-def test_untrained_attention_from_zero_is_its_input(images):
-    received, _ = apply(lambda x: attention(x, zero_init=True), images)
-    np.testing.assert_array_equal(received, images)
 
 
 def test_dropout_is_before_the_second_convolution_and_in_training_only(images):
