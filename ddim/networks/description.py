@@ -20,7 +20,12 @@ from ddim.settings.sections import DiffusionParams, NetworkParams
 FORMAT = 2
 """Of `model.json`; raised by a change that `BEFORE` does not make up for."""
 BEFORE: dict[str, dict[str, Any]] = {
-    "network": {"modulation": "add", "zero_init": False, "dropout": 0.0},
+    "network": {
+        "modulation": "add",
+        "zero_init": False,
+        "dropout": 0.0,
+        "augmentation": False,
+    },
     "diffusion": {},
 }
 """What models were before there was a setting for it; older ones lack the keys."""

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import keras
+from keras import ops
 
 from ddim.errors import DdimError
 from ddim.networks import blocks
@@ -18,6 +19,10 @@ from ddim.networks.fast_layers import (
 )
 from ddim.settings.sections import NetworkParams
 
+AUGMENTATION = "augmentation"
+AUGMENTATION_NUMBERS = 9
+"""What a network is told of an image's augmentation (`ddim.training.augmentation`)."""
+
 
 def build(
     params: NetworkParams,
@@ -28,8 +33,9 @@ def build(
 
     Inputs, as a list: `noisy_images` (B, H, W, C), normalized; `noise_variances`
     (B, 1, 1, 1), the squared noise rates; and for a class-conditional network `labels`
-    (B,), integers, where `num_classes` itself is the learned null class. Output:
-    `prediction` (B, H, W, C), float32 in every precision, zero before training.
+    (B,), integers, where `num_classes` itself is the learned null class; and with
+    `augmentation` that, (B, 9), zero for images as they are. Output: `prediction`
+    (B, H, W, C), float32 in every precision, zero before training.
 
     Weights follow from `keras.utils.set_random_seed`, the same on every backend.
     Raises `DdimError` if the images cannot be halved often enough, or if a
@@ -49,12 +55,16 @@ def build(
     )(noise_variances)
 
     embedding = None
-    if params.embedding == "blocks" or params.class_conditional:
+    if params.embedding == "blocks" or params.class_conditional or params.augmentation:
         embedding = _deep_embedding(noise_embedding, params.activation)
     if params.class_conditional:
         labels = keras.Input((), dtype="int32", name="labels")
         inputs.append(labels)
         embedding = _add_labels(embedding, labels, num_classes)
+    if params.augmentation:
+        numbers = keras.Input((AUGMENTATION_NUMBERS,), name=AUGMENTATION)
+        inputs.append(numbers)
+        embedding = _add_augmentation(embedding, numbers)
 
     x = Conv2D(params.widths[0], 1, name="image_embedding")(noisy_images)
     if params.embedding == "input":
@@ -68,6 +78,15 @@ def build(
     zeros: dict[str, Any] = {"kernel_initializer": "zeros", "dtype": "float32"}
     prediction = Conv2D(image_shape[-1], 1, name="prediction", **zeros)(x)
     return keras.Model(inputs, prediction, name="unet")
+
+
+def unaugmented(network: keras.Model, count: Any) -> list[Tensor]:
+    """The input `augmentation` for `count` images as they are, if the network has it.
+
+    Without a bias of its own it then adds nothing.
+    """
+    has = AUGMENTATION in [one.name for one in network.inputs]
+    return [ops.zeros((count, AUGMENTATION_NUMBERS))] if has else []
 
 
 Block = Callable[[Maps, int, str], Tensor]
@@ -146,6 +165,15 @@ def _add_labels(embedding: Tensor, labels: Tensor, num_classes: int | None) -> T
     )(labels)
     x = keras.layers.Reshape((1, 1, width), name="label_embedding_pixel")(x)
     return keras.layers.Add(name="label_embedding_add")([embedding, x])
+
+
+def _add_augmentation(embedding: Tensor, numbers: Tensor) -> Tensor:
+    """EDM's condition on augmentation (arXiv 2206.00364, appendix F.2)."""
+    width = embedding.shape[-1]
+    x = keras.layers.Reshape((1, 1, AUGMENTATION_NUMBERS), name="augmentation_pixel")
+    project = Dense(width, use_bias=False, name="augmentation_embedding")
+    add = keras.layers.Add(name="augmentation_embedding_add")
+    return add([embedding, project(x(numbers))])
 
 
 def _check_shape(image_shape: tuple[int, int, int], halvings: int) -> None:

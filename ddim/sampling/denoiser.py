@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from ddim.diffusion.parametrization import split
+from ddim.networks.unet import unaugmented
 
 Tensor = Any
 
@@ -49,10 +50,12 @@ class Denoiser(keras.Model):
     def _separate(self, inputs: dict[str, Tensor], *labels: Tensor) -> Any:
         noisy_images = inputs["noisy_images"]
         signal_rates, noise_rates = inputs["signal_rates"], inputs["noise_rates"]
-        variances = ops.broadcast_to(
-            noise_rates**2, (ops.shape(noisy_images)[0], 1, 1, 1)
+        count = ops.shape(noisy_images)[0]
+        variances = ops.broadcast_to(noise_rates**2, (count, 1, 1, 1))
+        conditions = [*labels, *unaugmented(self.network, count)]
+        prediction = self.network(
+            [noisy_images, variances, *conditions], training=False
         )
-        prediction = self.network([noisy_images, variances, *labels], training=False)
         prediction = ops.cast(prediction, "float32")
         parts = split(
             self.prediction, noisy_images, prediction, signal_rates, noise_rates

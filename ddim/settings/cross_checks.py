@@ -58,9 +58,10 @@ def attention_fits_widths(network: Section) -> Iterator[Mistake]:
 
 
 def modulation_needs_an_embedding(network: Section) -> Iterator[Mistake]:
-    embedded = network.embedding == "blocks" or network.class_conditional
+    conditions = network.class_conditional or network.augmentation
+    embedded = network.embedding == "blocks" or conditions
     if network.modulation != "add" and not embedded:
-        expected = "add with embedding: input, unless the network is class_conditional"
+        expected = "add with embedding: input and no class_conditional or augmentation"
         yield "modulation", expected, network.modulation
 
 
@@ -113,6 +114,13 @@ def guidance_needs_dropped_labels(params: Section) -> Iterator[Mistake]:
             "also knows images without labels",
             params.train.label_dropout,
         )
+
+
+def augmentation_is_told(params: Section) -> Iterator[Mistake]:
+    """A network that is not told draws warped images."""
+    if params.train.augmentation and not params.network.augmentation:
+        expected = "0.0 with network.augmentation: false"
+        yield "train.augmentation", expected, params.train.augmentation
 
 
 def pictures_are_drawable(params: Section) -> Iterator[Mistake]:

@@ -100,6 +100,7 @@ class NetworkParams(Section):
     skips: Flag
     residuals: Flag
     class_conditional: Flag
+    augmentation: Flag
 
     checks = (
         cross_checks.frequencies_are_ordered,
@@ -132,6 +133,7 @@ class TrainParams(Section):
     gradient_clip_norm: Annotated[Real, Field(ge=1e-6, le=1e6)] | None
     ema_decay: Annotated[Real, Field(ge=0, lt=1)]
     horizontal_flips: Flag
+    augmentation: Annotated[Real, Field(ge=0, le=1)]
     label_dropout: Annotated[Real, Field(ge=0, le=1)]
     kid_images: Images | None
     kid_steps: Steps
@@ -239,5 +241,6 @@ class Params(Section):
         cross_checks.devices_share_batches,
         cross_checks.classes_need_a_conditional_network,
         cross_checks.guidance_needs_dropped_labels,
+        cross_checks.augmentation_is_told,
         cross_checks.pictures_are_drawable,
     )

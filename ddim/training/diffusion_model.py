@@ -14,8 +14,10 @@ from ddim.diffusion import noise_levels, schedules
 from ddim.diffusion.losses import LOSSES, WEIGHTINGS
 from ddim.diffusion.parametrization import components, mix, split
 from ddim.networks.description import Description
+from ddim.networks.unet import unaugmented
 from ddim.settings.sections import TrainParams
 from ddim.training import ema, uncertainty
+from ddim.training.augmentation import augment
 
 Tensor = Any
 
@@ -88,18 +90,19 @@ class DiffusionModel(keras.Model):
             self._update_ema()
         random = self.random if training else self.validation_random
         # 1. Draw noises and noise levels (DDPM, arXiv 2006.11239, algorithm 1).
-        images = self._augment(self._normalize(inputs["images"]), training)
+        images, told = self._augment(self._normalize(inputs["images"]), training)
         noises = keras.random.normal(ops.shape(images), seed=random)
         signal_rates, noise_rates = self.noise_levels(
             self.schedule, ops.shape(images)[0], random
         )
         # 2. noisy = signal_rate image + noise_rate noise (DDIM, 2010.02502, eq. 4).
         noisy_images = mix(images, noises, signal_rates, noise_rates)
-        # 3. The network predicts one component; its other input is the noise power.
+        # 3. The network predicts one component; its other inputs are the noise power
+        # and its conditions.
         network = self.network if training else self.ema_network
-        labels = self._labels(inputs, training)
+        conditions = [*self._labels(inputs, training), *told]
         prediction = ops.cast(
-            network([noisy_images, noise_rates**2, *labels], training=training),
+            network([noisy_images, noise_rates**2, *conditions], training=training),
             "float32",
         )
         # 4. The other components follow from it (arXiv 2202.00512, app. D).
@@ -155,11 +158,16 @@ class DiffusionModel(keras.Model):
     def _normalize(self, images: Tensor) -> Tensor:
         return (ops.cast(images, "float32") / 255 - self._mean) / self._std
 
-    def _augment(self, images: Tensor, training: bool) -> Tensor:
-        if not (training and self.settings.horizontal_flips):
-            return images
-        flip = keras.random.uniform((ops.shape(images)[0], 1, 1, 1), seed=self.random)
-        return ops.where(flip < 0.5, ops.flip(images, axis=2), images)
+    def _augment(self, images: Tensor, training: bool) -> tuple[Tensor, list[Tensor]]:
+        """Images, and what the network is told of it, if it is told."""
+        count, probability = ops.shape(images)[0], self.settings.augmentation
+        if training and self.settings.horizontal_flips:
+            flip = keras.random.uniform((count, 1, 1, 1), seed=self.random)
+            images = ops.where(flip < 0.5, ops.flip(images, axis=2), images)
+        if training and probability:
+            images, numbers = augment(images, probability, self.random)
+            return images, [numbers]
+        return images, unaugmented(self.network, count)
 
     def _labels(self, inputs: dict[str, Tensor], training: bool) -> list[Tensor]:
         """Labels for a conditional network; in training the null class replaces some.

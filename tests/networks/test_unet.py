@@ -26,6 +26,7 @@ EVERYTHING = {
     "zero_init": True,
     "dropout": 0.2,
     "class_conditional": True,
+    "augmentation": True,
 }
 OPTIONS = [
     {"normalization": "group"},
@@ -45,6 +46,7 @@ OPTIONS = [
     {"skips": False},
     {"residuals": False},
     {"class_conditional": True},
+    {"augmentation": True},
     EVERYTHING,
     EVERYTHING | {"skips": False, "residuals": False, "zero_init": False},
 ]
@@ -64,9 +66,13 @@ def batch(network, count=4, seed=0):
     generator = np.random.default_rng(seed)
     images = generator.normal(size=(count, *network.inputs[0].shape[1:]))
     variances = generator.uniform(0.1, 0.9, (count, 1, 1, 1))
-    labels = np.arange(5, 5 - count, -1, dtype="int32")
-    inputs = [images.astype("float32"), variances.astype("float32"), labels]
-    return inputs[: len(network.inputs)]
+    inputs = {
+        "noisy_images": images.astype("float32"),
+        "noise_variances": variances.astype("float32"),
+        "labels": np.arange(5, 5 - count, -1, dtype="int32"),
+        "augmentation": generator.normal(size=(count, 9)).astype("float32"),
+    }
+    return [inputs[one.name] for one in network.inputs]
 
 
 def predict(network, inputs):
@@ -83,8 +89,11 @@ def perturb(network):
 
 @pytest.mark.parametrize(
     ("changes", "index"),
-    [({}, 0), ({}, 1), (EVERYTHING, 0), (EVERYTHING, 1), (EVERYTHING, 2)],
-    ids=["images", "variances", "images-all", "variances-all", "labels-all"],
+    [({}, 0), ({}, 1), *((EVERYTHING, index) for index in range(4))],
+    ids=[
+        *("images", "variances", "images-all", "variances-all"),
+        *("labels-all", "augmentation-all"),
+    ],
 )
 def test_each_input_acts_on_its_own_image_alone(changes, index):
     network = toy(**changes)
@@ -94,7 +103,7 @@ def test_each_input_acts_on_its_own_image_alone(changes, index):
     inputs[index] = inputs[index].copy()
     inputs[index][1] = 0
     change = np.abs(predict(network, inputs) - before).max(axis=(1, 2, 3))
-    assert change[1] > 1e-3 * np.abs(before).max()
+    assert change[1] > 1e-4 * np.abs(before).max()
     np.testing.assert_allclose(change[[0, 2, 3]], 0.0, atol=1e-5 * np.abs(before).max())
 
 
@@ -159,6 +168,22 @@ def test_a_conditional_network_without_classes_is_refused():
     conditional = TOY.model_copy(update={"class_conditional": True})
     with pytest.raises(DdimError, match="expected data with labels"):
         unet.build(conditional, (8, 8, 3))
+
+
+def test_a_network_that_is_told_of_no_augmentation_is_the_plain_one():
+    plain, told = toy(embedding="blocks"), toy(embedding="blocks", augmentation=True)
+    perturb(told)
+    weights = {weight.path: weight for weight in told.weights}
+    for weight in plain.weights:
+        weight.assign(weights.pop(weight.path))
+    assert list(weights) == ["augmentation_embedding/kernel"]
+    inputs = [ops.convert_to_tensor(one) for one in batch(plain)]
+    expected = predict(plain, inputs)
+    np.testing.assert_array_equal(
+        predict(told, [*inputs, *unet.unaugmented(told, 4)]), expected
+    )
+    assert not np.allclose(predict(told, batch(told)), expected, rtol=0.01)
+    assert unet.unaugmented(plain, 4) == []
 
 
 def test_an_unconditional_network_ignores_the_number_of_classes():

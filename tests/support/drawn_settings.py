@@ -55,6 +55,7 @@ network = st.fixed_dictionaries(
         "skips": flags,
         "residuals": flags,
         "class_conditional": flags,
+        "augmentation": flags,
     }
 )
 
@@ -79,6 +80,7 @@ train = st.fixed_dictionaries(
         "gradient_clip_norm": st.none() | logarithmic(-6, 6),
         "ema_decay": st.sampled_from([0.0, 0.5, 0.999]),
         "horizontal_flips": flags,
+        "augmentation": st.sampled_from([0.0, 0.0, 0.1, 1.0]),
         "label_dropout": st.sampled_from([0.0, 0.1, 1.0]),
     }
 )

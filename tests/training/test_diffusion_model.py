@@ -209,6 +209,28 @@ def test_flips_half_of_the_training_images_and_no_validation_image():
     assert 16 < sum(flipped) < 48
 
 
+def test_augments_in_training_only_and_tells_the_network():
+    network = {"augmentation": True}
+    batch = {"images": images()}
+    off, model = (make_model(network=network, augmentation=p) for p in (0.0, 0.1))
+    plain = numpy(off(batch, training=True)["true"].images)
+    np.testing.assert_array_equal(plain, numpy(off._normalize(batch["images"])))
+    kept = numpy(model(batch, training=False)["true"].images)
+    np.testing.assert_array_equal(kept, plain)
+    assert not numpy(model._augment(plain, training=False)[1][0]).any()
+    model.seed_epoch(2)
+    warped, (told,) = model._augment(plain, training=True)
+    as_told = [not any(row) for row in numpy(told)]
+    as_they_were = [
+        np.array_equal(a, b) for a, b in zip(numpy(warped), plain, strict=True)
+    ]
+    assert as_told == as_they_were
+    assert 0 < sum(as_told) < 32
+    model.seed_epoch(2)
+    again = numpy(model(batch, training=True)["true"].images)
+    np.testing.assert_array_equal(again, numpy(warped))
+
+
 def test_labels_are_dropped_at_the_stated_share_in_training_only():
     model = make_model(classes=4, label_dropout=0.25)
     labels = ops.zeros((4000,), dtype="int32")
