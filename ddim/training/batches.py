@@ -20,7 +20,8 @@ class Batches(keras.utils.PyDataset):
     The order is a function of (seed, epoch), and one epoch goes over the images
     `repetitions` times. Items are mappings with `images` (batch, height, width,
     channels) and, where there are any, `labels` (batch,).
-    `share` = (index, count): return only that part of each batch.
+    `updates` ends an epoch after so many batches, if it is not over before. `share` =
+    (index, count): return only that part of each batch.
     """
 
     images: np.ndarray
@@ -28,6 +29,7 @@ class Batches(keras.utils.PyDataset):
     _: KW_ONLY
     batch_size: int
     repetitions: int = 1
+    updates: int | None = None
     seed: int = 0
     share: tuple[int, int] = (0, 1)
 
@@ -43,7 +45,8 @@ class Batches(keras.utils.PyDataset):
         )
 
     def __len__(self) -> int:
-        return len(self.order) // self.batch_size
+        batches = len(self.order) // self.batch_size
+        return min(batches, self.updates or batches)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
         indices = self.indices(index)

@@ -41,11 +41,14 @@ class SeedEpochs(keras.callbacks.Callback):
 class NotFiniteError(DdimError):
     """A loss or KID is infinite or not a number."""
 
-    def __init__(self, name: str, value: float, epoch: int, place: str = "") -> None:
+    def __init__(
+        self, model: keras.Model, name: str, value: float, epoch: int, place: str = ""
+    ) -> None:
+        section = model.section
         super().__init__(
-            f"train: expected a finite {name}; received {value} in epoch {epoch + 1}"
-            f"{place}. A lower train.learning_rate or train.gradient_clip_norm: 1.0 "
-            "may help"
+            f"{section}: expected a finite {name}; received {value} in epoch "
+            f"{epoch + 1}{place}. A lower {section}.learning_rate or "
+            "train.gradient_clip_norm: 1.0 may help"
         )
 
 
@@ -79,13 +82,13 @@ class StopOnNonFinite(keras.callbacks.Callback):
             if not math.isfinite(float(loss)):
                 # Keras overshoots where the last call of an epoch has fewer steps.
                 step = min(batch + 1, (self.params or {}).get("steps", math.inf))
-                raise NotFiniteError(
-                    "loss", float(loss), self.epoch, f", by step {step}"
-                )
+                place = f", by step {step}"
+                raise NotFiniteError(self.model, "loss", float(loss), self.epoch, place)
 
 
 class ValKid(keras.callbacks.Callback):
-    """Puts `val_kid` (pooled) and `val_kid_batches` of the EMA network into the logs.
+    """Puts `val_kid` (pooled) and `val_kid_batches` of the EMA network into the logs,
+    or figures of another `name`.
 
     `draw` yields batches of images, the same every time but for the weights.
     """
@@ -96,8 +99,10 @@ class ValKid(keras.callbacks.Callback):
         encoder: Encoder,
         real_features: np.ndarray,
         batch_size: int,
+        name: str = "val_kid",
     ) -> None:
         super().__init__()
+        self.name = name
         self.draw = draw
         self.encoder = encoder
         self.real_features = real_features
@@ -105,9 +110,11 @@ class ValKid(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         generated = np.concatenate([self.encoder(batch) for batch in self.draw()])
-        logs["val_kid"] = kid(self.real_features, generated)
+        logs[self.name] = kid(self.real_features, generated)
         batch_size = min(self.batch_size, len(generated), len(self.real_features))
-        logs["val_kid_batches"] = kid_batches(self.real_features, generated, batch_size)
+        logs[f"{self.name}_batches"] = kid_batches(
+            self.real_features, generated, batch_size
+        )
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -141,7 +148,7 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         if not math.isfinite(logs["val_kid"]):
-            raise NotFiniteError("val_kid", logs["val_kid"], epoch)
+            raise NotFiniteError(self.model, "val_kid", logs["val_kid"], epoch)
         if logs["val_kid"] < self.best:
             self.best, self.epoch = logs["val_kid"], epoch + 1
             checkpoint.save_weights(self.model.ema_network, self.path)
@@ -174,14 +181,17 @@ class History(keras.callbacks.Callback):
 class SaveState(keras.callbacks.Callback):
     """Saves what a resumed training needs; comes last in the list of callbacks."""
 
-    def __init__(self, folder: Path, best: KeepBest, table: History) -> None:
+    def __init__(
+        self, folder: Path, best: KeepBest, table: History, epochs: int
+    ) -> None:
         super().__init__()
         self.folder, self.best, self.table = folder, best, table
+        self.epochs = epochs
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         state = {
             "epochs": epoch + 1,
-            "of_epochs": self.params["epochs"],
+            "of_epochs": self.epochs,
             "best_val_kid": self.best.best,
             "best_epoch": self.best.epoch,
             "history": self.table.rows,

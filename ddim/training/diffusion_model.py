@@ -4,6 +4,7 @@ Keras's own `fit` trains the model on TensorFlow and JAX. All randomness comes f
 generators that are seeded anew every epoch, so an epoch can be repeated alone.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -43,6 +44,9 @@ class DiffusionModel(keras.Model):
     class-conditional network, `labels` (n,). The EMA network is what is validated.
     """
 
+    section = "train"
+    """Of the settings that mistakes are due to."""
+
     def __init__(self, description: Description, train: TrainParams) -> None:
         # float32 whatever the precision: else Keras hands `call` weights in bfloat16,
         # too coarse to be averaged. The networks inside keep their own.
@@ -71,9 +75,13 @@ class DiffusionModel(keras.Model):
         self.uncertainty = uncertainty.build() if learned else None
         self.means = {
             target: keras.metrics.Mean(name=f"{target[0]}_loss")
-            for target in dict.fromkeys((*TRACKED, train.loss_target))
+            for target in self.targets()
         }
         self.built = True
+
+    def targets(self) -> Collection[str]:
+        """Of which losses are tracked."""
+        return dict.fromkeys((*TRACKED, self.settings.loss_target))
 
     def seed_epoch(self, epoch: int) -> None:
         """Make the randomness of what follows a function of the seed and the epoch."""

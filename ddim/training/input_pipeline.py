@@ -49,16 +49,20 @@ def _on_accelerator() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def feed(model: keras.Model, batches: Batches, validation: Batches) -> tuple[Any, Any]:
-    """Training and validation inputs for `fit`.
+def feed(
+    model: keras.Model, batches: Batches, validation: Batches | None
+) -> tuple[Any, Any]:
+    """Training and validation inputs for `fit`; no batches stay None.
 
     The compiled model says how many steps one call takes.
     """
     if keras.backend.backend() == "tensorflow":
-        return _read_ahead(batches), _read_ahead(validation)
+        return _read_ahead(batches), validation and _read_ahead(validation)
     if model.steps_per_execution == 1:
         return batches, validation
     model.train_function, training = _several_steps(model, model.train_step, batches)
+    if validation is None:
+        return training, None
     model.test_function, testing = _several_steps(model, model.test_step, validation)
     return training, testing
 

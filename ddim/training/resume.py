@@ -37,11 +37,11 @@ UNREADABLE = (
 """What NumPy raises on a damaged .npz file, and `_load` on a foreign one."""
 
 
-def code() -> dict[str, str]:
-    """SHA-256 of every source file that the stage train depends on, by its name."""
+def code(stage: str = "train") -> dict[str, str]:
+    """SHA-256 of every source file that a stage depends on, by its name."""
     root = Path(__file__).parents[2]
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
-    listed = [root / name for name in pipeline["stages"]["train"]["deps"]]
+    listed = [root / name for name in pipeline["stages"][stage]["deps"]]
     files = [file for path in listed for file in (path, *path.rglob("*.py"))]
     return {
         file.relative_to(root).as_posix(): sha256(file)
@@ -56,8 +56,13 @@ def work_folder(
     kid: KidParams,
     runtime_params: RuntimeParams,
     paths: Paths = PATHS,
+    stage: str = "train",
+    **more: Any,
 ) -> Path:
-    """Where a training keeps its state: a function of all that decides its result."""
+    """Where a training keeps its state: a function of all that decides its result.
+
+    `more` are JSON values that decide it besides.
+    """
     features = paths.reference / FEATURES
     if not features.is_file():
         raise DdimError(f"{features}: not there; the stage reference makes it")
@@ -67,7 +72,8 @@ def work_folder(
         kid=kid.model_dump(),
         features=sha256(features),
         runtime=runtime_params.model_dump(),
-        code=code(),
+        code=code(stage),
+        **more,
         versions=runtime.versions(),
     )
 

@@ -1,8 +1,9 @@
 """Training: Keras's `fit` with callbacks that measure, keep and show the model."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ddim.networks.description import Description
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import Generator, compile_generator
 from ddim.sampling.grid import image_grid, row_labels
+from ddim.sampling.method import PLAIN, Method
 from ddim.settings.sections import (
     DiffusionParams,
     KidParams,
@@ -75,41 +77,84 @@ def train(
     says, and before its state is saved.
     """
     model, training, validation = set_up(description, train, paths)
+    generator = compile_generator(model.ema_network, description, train.batch_size)
+    with devices.undivided():
+        figures = [val_kid(generator, train, kid, paths, train.kid_steps)]
+    rows, best = run(
+        model,
+        [Phase(training, validation, train.epochs)],
+        description,
+        work,
+        paths,
+        figures=figures,
+        draw=partial(sample_grid, generator, train, train.sample_steps),
+        more_callbacks=more_callbacks,
+    )
+    files.write_json(paths.training, _summary(rows, best))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The epochs up to number `until`, on the same batches."""
+
+    training: Batches
+    validation: Batches | None
+    until: int
+
+
+def run(
+    model: DiffusionModel,
+    phases: Sequence[Phase],
+    description: Description,
+    work: Path,
+    paths: Paths,
+    *,
+    figures: Sequence[keras.callbacks.Callback],
+    draw: Callable[[], np.ndarray],
+    more_callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> tuple[list[dict], callbacks.KeepBest]:
+    """Train one phase after another, from where the state in `work` stands.
+
+    `figures` add val_kid to the logs, `draw` returns the picture of an epoch. Leaves
+    the best EMA weights, the history and the pictures where `paths` says.
+    """
     state = resume.restore(work, callbacks.state_variables(model))
     best = callbacks.KeepBest(
         work, state.get("best_val_kid", float("inf")), state.get("best_epoch", 0)
     )
     publish = partial(_publish, work, paths)
     history = callbacks.History(work, state.get("history", []), publish)
-    generator = compile_generator(model.ema_network, description, train.batch_size)
-    with devices.undivided():
-        val_kid = _val_kid(generator, train, kid, paths)
+    trained = state.get("epochs", 0)
     with _best_survives(best, description, paths):
-        fit(
-            model,
-            training,
-            validation,
-            epochs=train.epochs,
-            trained=state.get("epochs", 0),
-            verbose=1 if sys.stdout.isatty() else 2,
-            callbacks=[
-                val_kid,
-                callbacks.SampleGrid(work, partial(_sample_grid, generator, train)),
-                best,
-                history,
-                *more_callbacks,
-                callbacks.SaveState(work, best, history),
-            ],
-        )
+        for phase in phases:
+            if trained >= phase.until:
+                continue
+            fit(
+                model,
+                phase.training,
+                phase.validation,
+                epochs=phase.until,
+                trained=trained,
+                verbose=1 if sys.stdout.isatty() else 2,
+                callbacks=[
+                    *figures,
+                    callbacks.SampleGrid(work, draw),
+                    best,
+                    history,
+                    *more_callbacks,
+                    callbacks.SaveState(work, best, history, phases[-1].until),
+                ],
+            )
+            trained = phase.until
     publish()
     checkpoint.save(paths.checkpoint, best.path, description)
-    files.write_json(paths.training, _summary(history.rows, best))
+    return history.rows, best
 
 
 def fit(
     model: DiffusionModel,
     training: Batches,
-    validation: Batches,
+    validation: Batches | None,
     *,
     epochs: int,
     trained: int,
@@ -117,6 +162,7 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> None:
     """Train from epoch `trained` on, reproducibly; stop where the loss breaks down."""
+    training.start_epoch(trained)
     inputs, validation_inputs = input_pipeline.feed(model, training, validation)
     model.fit(
         inputs,
@@ -177,26 +223,36 @@ def _best_survives(
         ) from None
 
 
-def _val_kid(
-    generator: Generator, train: TrainParams, kid: KidParams, paths: Paths
+def val_kid(
+    generator: Generator,
+    train: TrainParams,
+    kid: KidParams,
+    paths: Paths,
+    steps: int,
+    method: Method = PLAIN,
+    name: str = "val_kid",
 ) -> callbacks.ValKid:
+    """The callback that measures KID of images drawn in so many steps."""
     data_digest = crops.dataset(paths.crops)["sha256"]
     features, _ = reference.load(paths.reference, kid, data_digest)
     images = train.kid_images or len(features)
     return callbacks.ValKid(
-        partial(generator.batches, images, train.kid_steps, train.seed),
+        partial(generator.batches, images, steps, train.seed, method=method),
         inception.encoder(kid, generator.shape[-1]),
         features,
         kid.batch_size,
+        name,
     )
 
 
-def _sample_grid(generator: Generator, train: TrainParams) -> np.ndarray:
+def sample_grid(
+    generator: Generator, train: TrainParams, steps: int, method: Method = PLAIN
+) -> np.ndarray:
     """EMA samples of fixed noise; each row of a conditional network is of one class."""
     rows, columns = train.sample_rows, train.sample_columns
     labels = row_labels(rows, columns, generator.num_classes)
     images = generator.images(
-        rows * columns, train.sample_steps, train.seed, labels=labels
+        rows * columns, steps, train.seed, labels=labels, method=method
     )
     return image_grid(images, rows, columns)
 
