@@ -20,6 +20,8 @@ class Paths:
     checkpoint: Path = Path("checkpoints")
     history: Path = Path("metrics/history.csv")
     training: Path = Path("metrics/train.json")
+    distilled: Path = Path("distilled")
+    distillation: Path = Path("metrics/distill.csv")
     kid_table: Path = Path("metrics/kid.csv")
     kid: Path = Path("metrics/kid.json")
     epochs: Path = Path("renders/epochs")
@@ -33,6 +35,11 @@ class Paths:
     def weights(self) -> Path:
         """The weights file of the checkpoint."""
         return self.checkpoint / WEIGHTS
+
+    @property
+    def distilled_weights(self) -> Path:
+        """The weights file of the distilled model, if there is one."""
+        return self.distilled / WEIGHTS
 
     def figures(self) -> list[Path]:
         """What the stage evaluate leaves."""

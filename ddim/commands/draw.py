@@ -39,11 +39,12 @@ STEPS = {"steps": 20, "deterministic": 40, "stochastic": 80, "interpolation": 20
 def sample(options: Sample) -> None:
     """A grid of samples, a row per class, and each sample by itself if asked for."""
     model = _load(options)
-    painter = _painter(model, options, options.steps)
+    steps = options.steps or model.trained.description.steps
+    painter = _painter(model, options, steps)
     count = options.rows * options.columns
     kept = options.noise and _kept_noise(options.noise, model, count)
     size = options.rows, options.columns
-    images = painter.images(*size, options.steps, initial_noise=kept)
+    images = painter.images(*size, steps, initial_noise=kept)
     save_png(options.out, sheets.samples(painter, images))
     print(f"{count} samples: {options.out}")
     if options.folder:
@@ -167,8 +168,10 @@ def _load(options: Drawing, count: int | None = None) -> Model:
 def _painter(
     model: Model, options: Sample | Animate, steps: int, frames: int = 2
 ) -> Painter:
+    description = model.trained.description
+    method = options.method(description.sampler)
     settings = RenderParams(
-        sampler=options.sampler,
+        sampler=method.sampler,
         rows=options.rows,
         columns=options.columns,
         classes=options.classes,
@@ -181,8 +184,7 @@ def _painter(
         scale=_scale(options, model),
         seed=options.seed,
     )
-    description = model.trained.description
-    return Painter(model.generator, description, options.method, settings)
+    return Painter(model.generator, description, method, settings)
 
 
 def _scale(options: Drawing, model: Model) -> int:

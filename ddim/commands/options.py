@@ -17,6 +17,7 @@ from ddim.settings.fields import (
     Flag,
     Images,
     Integer,
+    SamplerName,
     Section,
     Seed,
     Side,
@@ -75,6 +76,9 @@ class ModelOption(Command):
 class Drawing(Method, ModelOption):
     """Options of the commands that draw with a model."""
 
+    sampler: SamplerName | None = Field(  # type: ignore[assignment]
+        None, description=f"{', '.join(SAMPLERS)}; what fits the model if not given"
+    )
     options: Annotated[dict[str, Any], BeforeValidator(dict)] = Field(
         {}, description="of the sampler, as in eta=1.0; may be repeated"
     )
@@ -86,16 +90,18 @@ class Drawing(Method, ModelOption):
         None, description="of pictures; by size if not given"
     )
 
-    @property
-    def method(self) -> Method:
-        """How to sample."""
-        return Method(**{name: getattr(self, name) for name in Method.model_fields})
+    def method(self, fitting: str) -> Method:
+        """How to sample, with the sampler `fitting` where none is given."""
+        given = {name: getattr(self, name) for name in Method.model_fields}
+        return Method(**{**given, "sampler": self.sampler or fitting})
 
 
 class Sample(Drawing):
     """Draw a grid of samples as a PNG."""
 
-    steps: Steps = Field(20, description="diffusion steps")
+    steps: Steps | None = Field(
+        None, description="diffusion steps; 20, of a distilled model 2, if not given"
+    )
     seed: Seed = Field(0, description="of the noise")
     rows: Side = Field(8, description="of the grid")
     columns: Side = Field(10, description="of the grid")
@@ -144,7 +150,7 @@ class Inversion(Drawing):
         return {
             "steps": self.steps,
             "classes": self.classes,
-            **self.method.model_dump(),
+            **self.method("ddim").model_dump(),
         }
 
 
@@ -226,7 +232,6 @@ class Export(ModelOption):
 COMMANDS = (Sample, Animate, Invert, Interpolate, Evaluate, Compare, Export)
 
 METHOD_HELP = {
-    "sampler": ", ".join(SAMPLERS),
     "schedule": f"other than as trained: {', '.join(SCHEDULES)}",
     "grid": f"of diffusion times: {', '.join(GRIDS)}",
     "karras_rho": "of the grid karras",

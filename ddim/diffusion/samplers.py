@@ -191,19 +191,52 @@ def dpmpp_2m(
     return pred_images + change
 
 
+def consistency(
+    denoise: Denoise,
+    noisy_images: Array,
+    schedule: Schedule,
+    times: Sequence[float],
+    *,
+    draw_noise: DrawNoise,
+    callback: Callback | None = None,
+    middle_sigma: Annotated[float, Field(gt=0, le=1000)] = 1.6,
+) -> Array:
+    """Multistep consistency sampling (arXiv 2303.01469, algorithm 1).
+
+    For distilled networks, which take noisy images to their images in one evaluation.
+    Each step after the first renoises the images to sigma = noise_rate / signal_rate,
+    which is `middle_sigma` at time 0.5 and has the odds of time elsewhere, whatever the
+    schedule.
+    """
+    (first,) = levels_at(times[:1], schedule)
+    odds = [float(time / (1 - time)) for time in times[1:-1]]
+    sigmas = [min(middle_sigma * ratio, first.sigma) for ratio in odds]
+    levels = [first, *map(level_of, sigmas)]
+    for step, level in enumerate(levels):
+        pred_images, pred_noises = denoise(noisy_images, *level)
+        if callback:
+            callback(step, noisy_images, pred_images, pred_noises)
+        # x_tau = x + tau z, scaled to power 1.
+        for after in levels[step + 1 : step + 2]:
+            noises = draw_noise(step)
+            noisy_images = after.signal_rate * pred_images + after.noise_rate * noises
+    return pred_images
+
+
 SAMPLERS: dict[str, Callable[..., Array]] = {
     "ddim": ddim,
     "ddpm": ddpm,
     "rk2": rk2,
     "multistep": multistep,
     "dpmpp_2m": dpmpp_2m,
+    "consistency": consistency,
 }
 """Samplers by name."""
 
 
 def is_stochastic(name: str, options: Mapping[str, Any]) -> bool:
     """Whether this sampler draws fresh noise, and so needs `draw_noise`."""
-    return name == "ddpm" or options.get("eta", 0) > 0
+    return name in ("ddpm", "consistency") or options.get("eta", 0) > 0
 
 
 def evaluations(name: str, steps: int) -> int:

@@ -55,14 +55,16 @@ def _title(conditions: Mapping[str, Any]) -> str:
 
 def _lines(panel: Any, table: pd.DataFrame, column: str) -> None:
     styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
-    groups = table.groupby(["sampler", "guidance_scale"], sort=False)
+    models = table.get("model", pd.Series("base", table.index))
+    groups = table.groupby([models, "sampler", "guidance_scale"], sort=False)
     for (group, rows), (colour, marker) in zip(groups, styles, strict=False):
-        sampler, scale = group
+        model, sampler, scale = group
+        name = sampler if model == "base" else f"{model}, {sampler}"
         panel.errorbar(
             rows[column],
             rows["kid"],
             yerr=rows["kid_subsets_std"],
-            label=sampler if scale == 1 else f"{sampler}, guidance {scale:g}",
+            label=name if scale == 1 else f"{name}, guidance {scale:g}",
             color=colour,
             marker=marker,
             markersize=4,

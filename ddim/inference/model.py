@@ -94,8 +94,9 @@ class Model:
         return compile_generator(trained.network, trained.description, self.batch_size)
 
     def method(self, **choices: Any) -> Method:
-        """How to sample: the defaults but for `choices`."""
-        method = Method.from_choices(**choices)
+        """How to sample: the defaults that fit the network but for `choices`."""
+        fitting = {"sampler": self.trained.description.sampler}
+        method = Method.from_choices(**(fitting | choices))
         if method.guidance_scale != 1 and not self.class_names:
             raise DdimError(
                 "guidance_scale: expected 1 for a model without classes; received "
@@ -104,10 +105,11 @@ class Model:
         return method
 
     def sample(
-        self, count: int, *, steps: int = 20, seed: int = 0, **choices: Any
+        self, count: int, *, steps: int | None = None, seed: int = 0, **choices: Any
     ) -> np.ndarray:
         """Images (count, h, w, c) with values in [0, 1], float32.
 
+        Without `steps` 20 are taken, of a distilled model 2.
         Image k of a seed is the same whatever the count. Takes the `choices` and
         keyword arguments of `batches`.
         """
@@ -119,7 +121,7 @@ class Model:
         self,
         count: int,
         *,
-        steps: int = 20,
+        steps: int | None = None,
         seed: int = 0,
         classes: Sequence[str] = (),
         initial_noise: np.ndarray | None = None,
@@ -132,6 +134,7 @@ class Model:
         `initial_noise` (count, h, w, c) takes the place of the seed's. `callback` is
         called at each step of a batch (see `ddim.diffusion.samplers`).
         """
+        steps = self.trained.description.steps if steps is None else steps
         validate_section(Numbers, {"count": count, "steps": steps, "seed": seed})
         return self.generator.batches(
             count,
@@ -167,10 +170,12 @@ class Model:
         numbers = {"count": len(images), "steps": steps, "seed": seed or 0}
         validate_section(Numbers, numbers)
         method = self.method(**choices)
-        if method.sampler != "ddim" or method.options.get("eta", 0):
+        fitting = self.trained.description.sampler
+        if {fitting, method.sampler} != {"ddim"} or method.options.get("eta", 0):
             raise DdimError(
-                "sampler: expected ddim with eta 0 to be inverted; received "
-                f"{method.sampler} with options {dict(method.options)}"
+                "sampler: expected ddim with eta 0, and a model that it fits, to be "
+                f"inverted; received {method.sampler} with options "
+                f"{dict(method.options)} and a model for {fitting}"
             )
         return inversion.initial_noise(
             self.generator,

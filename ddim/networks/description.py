@@ -12,7 +12,7 @@ from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
 from ddim.networks import unet
 from ddim.settings import recipes
-from ddim.settings.fields import Channels, Mistake, Section, Width
+from ddim.settings.fields import Channels, Mistake, SamplerName, Section, Width
 from ddim.settings.messages import short
 from ddim.settings.params import SettingsError, validate_section
 from ddim.settings.sections import DiffusionParams, NetworkParams
@@ -50,8 +50,15 @@ class Description(Section):
     normalizer: Normalizer
     class_names: tuple[str, ...]
     data_digest: str
+    sampler: SamplerName = "ddim"
+    """That fits the network: consistency for a distilled one."""
 
     checks = (_channels_agree,)
+
+    @property
+    def steps(self) -> int:
+        """A number of sampling steps that fits the network."""
+        return 2 if self.sampler == "consistency" else 20
 
     @property
     def num_classes(self) -> int | None:
@@ -74,7 +81,8 @@ class Description(Section):
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, as in `model.json`."""
-        return {"format": FORMAT, **self.model_dump(mode="json")}
+        content = self.model_dump(mode="json", exclude_defaults=True)
+        return {"format": FORMAT, **content}
 
 
 def from_json(content: Any, path: Path) -> Description:

@@ -27,7 +27,7 @@ from ddim.settings.sections import DiffusionParams, SamplerOptions, SamplingPara
 def _options_fit(method: "Method") -> Iterator[Mistake]:
     """What is wrong with the options of the sampler, by the sampler's signature."""
     try:
-        OPTIONS.validate_python({method.sampler: method.options})
+        OPTIONS.validate_python({method.sampler or PLAIN.sampler: method.options})
     except ValidationError as error:
         found = messages.mistakes(error.errors(), SamplerOptions)
         for key, expected, received in found:

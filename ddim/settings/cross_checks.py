@@ -91,6 +91,24 @@ def devices_share_batches(params: Section) -> Iterator[Mistake]:
         yield "train.batch_size", expected, batch_size
 
 
+def stages_rise(distill: Section) -> Iterator[Mistake]:
+    first, last = distill.first_stage, distill.last_stage
+    if first > last:
+        yield "first_stage", f"at most last_stage, which is {last}", first
+
+
+def images_of_pure_noise_are_known(params: Section) -> Iterator[Mistake]:
+    """Images are (noisy_images - noise_rate noises) / signal_rate: ill-conditioned."""
+    diffusion = params.diffusion
+    if params.distill.enabled and diffusion.prediction == "noise":
+        expected = (
+            "velocity, flow or image with distill.enabled: true, since an error of the "
+            "predicted noise is one of the image times noise/signal, which is up to "
+            f"{1 / diffusion.min_signal_rate:.3g} by diffusion.min_signal_rate"
+        )
+        yield "diffusion.prediction", expected, diffusion.prediction
+
+
 def classes_need_a_conditional_network(params: Section) -> Iterator[Mistake]:
     if params.network.class_conditional:
         return

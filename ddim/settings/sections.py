@@ -142,6 +142,22 @@ class TrainParams(Section):
     sample_steps: Steps
 
 
+class DistillParams(Section):
+    enabled: Flag
+    seed: Seed
+    epochs: Annotated[Count, Field(le=1_000_000)]
+    tuning_epochs: Annotated[Integer, Field(ge=0, le=1_000_000)]
+    updates: Annotated[Count, Field(le=1_000_000)]
+    trajectories: Annotated[Count, Field(le=1_000_000)]
+    trajectory_steps: Annotated[Steps, Field(ge=2, le=1000)]
+    first_stage: Annotated[Integer, Field(ge=0, le=20)]
+    last_stage: Annotated[Integer, Field(ge=0, le=20)]
+    learning_rate: Annotated[Positive, Field(le=1e38)]
+    ema_decay: Annotated[Real, Field(ge=0, lt=1)]
+
+    checks = (cross_checks.stages_rise,)
+
+
 class KidParams(Section):
     weights: Text
     layer: Text
@@ -229,6 +245,7 @@ class Params(Section):
     diffusion: DiffusionParams
     network: NetworkParams
     train: TrainParams
+    distill: DistillParams
     kid: KidParams
     sampling: SamplingParams
     evaluate: EvaluateParams
@@ -239,6 +256,7 @@ class Params(Section):
     checks = (
         cross_checks.network_halves_images,
         cross_checks.devices_share_batches,
+        cross_checks.images_of_pure_noise_are_known,
         cross_checks.classes_need_a_conditional_network,
         cross_checks.guidance_needs_dropped_labels,
         cross_checks.augmentation_is_told,

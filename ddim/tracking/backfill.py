@@ -40,7 +40,7 @@ def send(settings: Params) -> str:
         settings.tracking.experiment,
         settings.model_dump(include=sections),
         PATHS.weights,
-        epochs | kids,
+        epochs | curves.distilled(PATHS.distillation) | kids,
         strict=True,
     ) as run:
         for path, folder in files.items():

@@ -37,6 +37,11 @@ def by_epoch(rows: Iterable[Mapping]) -> Values:
     }
 
 
+def distilled(path: str | Path) -> Values:
+    """The epochs in `metrics/distill.csv`, in a group of charts of their own."""
+    return {(f"distill/{name}", step): v for (name, step), v in read(path).items()}
+
+
 FIRST_CHART = "KID over epochs/val_kid"
 """val_kid once more: MLflow sorts groups of charts by name, capital letters first, and
 puts metrics without a group last."""
@@ -53,12 +58,15 @@ def best_so_far(values: Values) -> Values:
     return found
 
 
-NO_CURVES = {"sampler", "guidance_scale", "steps", "evaluations", "kid_subsets_mean"}
+NO_CURVES = {
+    *("model", "sampler", "guidance_scale", "steps", "evaluations"),
+    "kid_subsets_mean",
+}
 """Columns of the table of KID that say what was measured, or kid once more."""
 
 
 def kid(table: pd.DataFrame, summary: Mapping[str, Any]) -> Values:
-    """A curve over diffusion steps per figure, sampler and guidance scale.
+    """A curve over diffusion steps per figure, model, sampler and guidance scale.
 
     The summary's numbers stand at step 0.
     """
@@ -66,7 +74,8 @@ def kid(table: pd.DataFrame, summary: Mapping[str, Any]) -> Values:
     for row in table.to_dict("records"):
         scale = row["guidance_scale"]
         guided = "" if scale == 1 else f"_guidance_{scale:g}"
+        model = "" if row.get("model", "base") == "base" else f"{row['model']}_"
         for figure in row.keys() - NO_CURVES:
-            curve = f"{figure} by diffusion steps/{row['sampler']}{guided}"
+            curve = f"{figure} by diffusion steps/{model}{row['sampler']}{guided}"
             values[curve, row["steps"]] = row[figure]
     return values

@@ -28,6 +28,8 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save_model(folder / "plain", tiny_description())
     save_model(folder / "classes", tiny_description(class_conditional=True))
+    distilled = tiny_description().model_copy(update={"sampler": "consistency"})
+    save_model(folder / "distilled", distilled)
     return folder
 
 
@@ -90,6 +92,13 @@ def test_sample_draws_the_images_of_the_api_in_a_grid(ddim, models):
         np.testing.assert_array_equal(drawn, cell)
     for number, cell in enumerate(cells):
         np.testing.assert_array_equal(pixels(f"each/{number:06d}.png"), cell)
+
+
+def test_sample_draws_as_fits_a_distilled_model(ddim, models):
+    ddim("sample", "--model", "distilled", "--rows", 1, "--columns", 2, "--scale", 1)
+    expected = np.round(load(models / "distilled").sample(2) * 255).astype(np.uint8)
+    drawn = images_of(pixels("samples.png"), 1, 2)
+    np.testing.assert_array_equal(drawn, expected)
 
 
 def test_sample_draws_a_row_per_class(ddim):

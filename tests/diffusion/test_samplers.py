@@ -114,7 +114,7 @@ def test_tensors_stay_tensors_and_agree_with_float64(name):
         schedule("cosine"),
         10,
         denoise=clip_images(denoise, -9.0, 9.0),
-        **(options if name == "ddpm" else {}),
+        **(options if name in ("ddpm", "consistency") else {}),
     )
     assert ops.is_tensor(result)
     expected = sample(name, initial_noise, schedule("cosine"), 10)
@@ -154,6 +154,7 @@ def test_eta_without_a_source_of_noise_is_refused():
         ("ddim", "eta", [0, 0.5, 1], [-0.1, 1.1, "1", None]),
         ("rk2", "alpha", [0.1, 1], [0.0, 1.5, -0.5]),
         ("multistep", "order", [1, 5], [0, 6, 2.5]),
+        ("consistency", "middle_sigma", [0.1, 1.6], [0, -1.0, "1.6"]),
     ],
 )
 def test_the_annotation_of_an_option_is_its_range(name, option, allowed, refused):

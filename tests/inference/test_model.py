@@ -122,6 +122,16 @@ def test_wrong_choices_are_refused(model, choices, message):
         model.sample(2, **choices)
 
 
+def test_a_distilled_model_takes_two_steps_of_its_own_sampler(tmp_path):
+    told = tiny_description().model_copy(update={"sampler": "consistency"})
+    model = load(save_model(tmp_path / "distilled", told))
+    chosen = model.sample(3, steps=2, sampler="consistency")
+    np.testing.assert_array_equal(model.sample(3), chosen)
+    assert not np.array_equal(model.sample(3, sampler="ddim"), chosen)
+    with pytest.raises(DdimError, match="and a model for consistency"):
+        model.invert(chosen, sampler="ddim")
+
+
 def test_unknown_classes_are_refused(conditional):
     with pytest.raises(DdimError, match="expected some of rose, tulip; received lily"):
         conditional.sample(2, classes=["lily"])

@@ -30,6 +30,15 @@ def test_the_description_comes_back_whole(saved, description):
     assert checkpoint.load(saved).description == description
 
 
+def test_only_a_distilled_model_names_the_sampler_that_fits_it(description):
+    assert "sampler" not in description.to_json()
+    distilled = description.model_copy(update={"sampler": "consistency"})
+    content = distilled.to_json()
+    assert content.pop("sampler") == "consistency"
+    assert content == description.to_json()
+    assert (description.steps, distilled.steps) == (20, 2)
+
+
 def test_a_model_older_than_a_setting_is_what_it_was(saved, description):
     path = saved / checkpoint.DESCRIPTION
     told = json.loads(path.read_text())

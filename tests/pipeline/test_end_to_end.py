@@ -16,7 +16,8 @@ from PIL import Image
 from ddim.pictures import layout
 from tests.conftest import ROOT
 
-STAGES = ["prepare", "normalize", "reference", "train", "evaluate", "render"]
+TRAINED = ["train", "distill", "evaluate", "render"]
+STAGES = ["prepare", "normalize", "reference", *TRAINED]
 NAMES = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE", "MLFLOW_TRACKING_URI")
 BIN = Path(sys.executable).parent
 PROGRAMS = {"git": ["git"], "ddim": [sys.executable, "-m", "ddim"]}
@@ -122,7 +123,7 @@ def test_a_second_repro_does_nothing(project):
 def test_an_ablation_of_the_loss_reruns_what_depends_on_it_and_no_more(
     project, ablation
 ):
-    assert stages_run(ablation) == ["train", "evaluate", "render"]
+    assert stages_run(ablation) == TRAINED
     shown = json.loads(dvc(project, "exp", "show", "--json"))
     names = {
         experiment["name"]
@@ -138,7 +139,7 @@ def test_an_ablation_of_the_loss_reruns_what_depends_on_it_and_no_more(
         ("evaluate.subsets=2", ["evaluate"]),
         ("render.scale=1", ["render"]),
         ("sampling.grid=karras", ["evaluate", "render"]),
-        ("diffusion.schedule=linear", ["train", "evaluate", "render"]),
+        ("diffusion.schedule=linear", TRAINED),
         ("data.seed=5", STAGES),
     ],
 )

@@ -11,7 +11,7 @@ from dvc.repo import Repo
 from tests.conftest import ROOT
 
 NOTHING: set[str] = set()
-EVERYTHING_TRAINED = {"train", "evaluate", "render"}
+EVERYTHING_TRAINED = {"train", "distill", "evaluate", "render"}
 RERUNS = {
     "commands": NOTHING,
     "inference": NOTHING,
@@ -20,7 +20,8 @@ RERUNS = {
     "evaluation": {"evaluate"},
     "pictures": {"render"},
     "preparation": {"prepare"},
-    "training": {"train"},
+    "training": {"train", "distill"},
+    "distillation": {"distill"},
     "networks": EVERYTHING_TRAINED,
     "sampling": EVERYTHING_TRAINED,
     "diffusion": EVERYTHING_TRAINED,

@@ -6,6 +6,7 @@ import numpy as np
 
 from ddim.diffusion import schedules
 from ddim.diffusion.samplers import SAMPLERS
+from ddim.diffusion.steps import Level
 from ddim.diffusion.time_grids import uniform
 
 MEAN = np.array([0.5, -1.0, 0.3])
@@ -42,18 +43,30 @@ def denoise(noisy_images, signal_rate, noise_rate):
 
 
 def limit(initial_noise, schedule):
-    """What deterministic sampling returns in the limit of infinitely many steps.
+    """What deterministic sampling returns in the limit of infinitely many steps."""
+    return end(initial_noise, Level(*map(float, schedule(1.0))), schedule)
 
-    Along each principal axis x / signal_rate - mean is proportional to
+
+def end(noisy_images, level, schedule):
+    """The limit of deterministic sampling from noisy images (n, 3) of this level on.
+
+    Along each principal axis noisy / signal_rate - mean is proportional to
     sqrt(variance + sigma^2); the result is its expected image at the last sigma.
     """
-    (last_signal, first_signal), (last_noise, first_noise) = schedule(np.array([0, 1]))
-    first_power = (first_noise / first_signal) ** 2
-    last_power = (last_noise / last_signal) ** 2
+    signal_rate, noise_rate = schedule(0.0)
+    last_power = (noise_rate / signal_rate) ** 2
     variances, axes = np.linalg.eigh(COVARIANCE)
-    shrink = np.sqrt((variances + last_power) / (variances + first_power))
+    shrink = np.sqrt((variances + last_power) / (variances + level.sigma**2))
     shrink *= variances / (variances + last_power)
-    return MEAN + (initial_noise / first_signal - MEAN) @ axes * shrink @ axes.T
+    return MEAN + (noisy_images / level.signal_rate - MEAN) @ axes * shrink @ axes.T
+
+
+def consistent(noisy_images, signal_rate, noise_rate):
+    """The images (n, 3) that the exact ODE leads to without noise, and noises."""
+    variances, axes = np.linalg.eigh(COVARIANCE)
+    shrink = np.sqrt(variances / (variances + (noise_rate / signal_rate) ** 2))
+    images = MEAN + (noisy_images / signal_rate - MEAN) @ axes * shrink @ axes.T
+    return images, (noisy_images - signal_rate * images) / noise_rate
 
 
 def draws(step):
@@ -63,7 +76,7 @@ def draws(step):
 
 def sample(name, initial_noise, rates, steps, denoise=denoise, **options):
     """The sampler's images of this Gaussian, or those of another denoiser."""
-    if name == "ddpm":
+    if name in ("ddpm", "consistency"):
         options = {"draw_noise": draws, **options}
     times = options.pop("grid", uniform)(steps, rates)
     return SAMPLERS[name](denoise, initial_noise, rates, times, **options)

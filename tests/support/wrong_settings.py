@@ -98,6 +98,17 @@ SINGLE = [
     ("train.sample_rows", 10**6, "expected 1000 or less; received 1000000"),
     ("train.sample_columns", None, "expected a whole number; received null"),
     ("train.sample_steps", 10**6, "expected 10000 or less; received 1000000"),
+    ("distill.enabled", 1, "expected true or false; received 1"),
+    ("distill.seed", -1, "expected 0 or more; received -1"),
+    ("distill.epochs", 0, "expected 1 or more; received 0"),
+    ("distill.tuning_epochs", 1.5, "expected a whole number; received 1.5"),
+    ("distill.updates", None, "expected a whole number; received null"),
+    ("distill.trajectories", 0, "expected 1 or more; received 0"),
+    ("distill.trajectory_steps", 1, "expected 2 or more; received 1"),
+    ("distill.first_stage", 8, "expected at most last_stage, which is 7; received 8"),
+    ("distill.last_stage", 21, "expected 20 or less; received 21"),
+    ("distill.learning_rate", 0, "expected a number above 0; received 0"),
+    ("distill.ema_decay", 1, "expected a number below 1; received 1"),
     ("kid.weights", {}, "expected text; received {}"),
     ("kid.layer", 8, "expected text; received 8"),
     ("kid.image_size", 64, "expected 75 or more; received 64"),
@@ -210,6 +221,14 @@ COMBINED = [
         {"train.devices": 3, "runtime.backend": "jax"},
         "train.batch_size",
         "expected a multiple of 3, the number of train.devices that share it",
+    ),
+    (
+        {"distill.enabled": True},
+        "diffusion.prediction",
+        "expected velocity, flow or image with distill.enabled: true, since an error "
+        "of the predicted noise is one of the image times noise/signal, which is up to "
+        "50 by "
+        "diffusion.min_signal_rate; received noise",
     ),
     (
         {"sampling.guidance_scale": 3.0},

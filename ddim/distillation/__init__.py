@@ -1,0 +1,1 @@
+"""From a trained network to one that draws in one or two evaluations."""

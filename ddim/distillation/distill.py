@@ -1,0 +1,124 @@
+"""Distillation: the loop of training with another objective, in two phases."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from ddim import runtime
+from ddim.distillation.consistency_model import ConsistencyModel
+from ddim.distillation.trajectories import Trajectories
+from ddim.networks.checkpoint import Trained
+from ddim.networks.description import Description
+from ddim.paths import PATHS, Paths
+from ddim.sampling.generator import compile_generator
+from ddim.sampling.method import Method
+from ddim.settings.sections import DistillParams, KidParams, TrainParams
+from ddim.training import batches, optimizers
+from ddim.training.train import Phase, run, sample_grid, val_kid
+
+STEPS = (1, 2)
+"""Network evaluations that the student is measured with; the last decide."""
+
+STUDENT = Method(sampler="consistency")
+
+
+def distill(
+    teacher: Trained,
+    settings: DistillParams,
+    train: TrainParams,
+    kid: KidParams,
+    work: Path,
+    paths: Paths = PATHS,
+    more_callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> None:
+    """Distill, or go on with what `work` holds; leave the best student and its history.
+
+    Batches, optimizer and pictures are as `train` says. The best is that of the epoch
+    with the lowest KID in two evaluations.
+    """
+    train = _adapted(train, settings)
+    description = describe(teacher.description)
+    keras.utils.set_random_seed(settings.seed)
+    weights = teacher.network.get_weights()
+    model = ConsistencyModel(description, train, settings, weights)
+    epochs = settings.epochs + settings.tuning_epochs
+    model.compile(
+        optimizer=optimizers.make(train, steps=settings.updates * epochs),
+        jit_compile=runtime.jit_compile(),
+        steps_per_execution=1,
+    )
+    model.optimizer.build(model.trainable_variables)
+    generator = compile_generator(model.ema_network, description, train.batch_size)
+    figures = [
+        val_kid(generator, train, kid, paths, steps, STUDENT, name)
+        for steps, name in zip(STEPS, ("val_kid_1_step", "val_kid"), strict=True)
+    ]
+    run(
+        model,
+        phases(teacher, settings, train, paths),
+        description,
+        work,
+        outputs(paths),
+        figures=figures,
+        draw=partial(sample_grid, generator, train, STEPS[-1], STUDENT),
+        more_callbacks=more_callbacks,
+    )
+
+
+def describe(teacher: Description) -> Description:
+    """The student: its teacher but for the sampler that fits it."""
+    return teacher.model_copy(update={"sampler": STUDENT.sampler})
+
+
+def outputs(paths: Paths) -> Paths:
+    """Where a training leaves what a distillation leaves elsewhere."""
+    return replace(
+        paths,
+        checkpoint=paths.distilled,
+        epochs=paths.distilled / "epochs",
+        history=paths.distillation,
+    )
+
+
+def phases(
+    teacher: Trained, settings: DistillParams, train: TrainParams, paths: Paths
+) -> list[Phase]:
+    """Mid-training on trajectories of the teacher, then tuning on the images."""
+    images, _ = batches.make(teacher.description, train, paths)
+    images.share = (0, 1)  # one process distills, however many have trained
+    points = Trajectories(
+        np.empty(0),
+        images.labels,
+        batch_size=train.batch_size,
+        seed=settings.seed,
+        teacher=compile_generator(
+            teacher.network, teacher.description, train.batch_size
+        ),
+        count=settings.trajectories,
+        steps=settings.trajectory_steps,
+    )
+    wanted = settings.updates * train.batch_size
+    for part, found in (
+        (points, settings.trajectories * settings.trajectory_steps),
+        (images, len(images.images)),
+    ):
+        part.updates, part.repetitions = settings.updates, -(-wanted // found)
+    until = settings.epochs, settings.epochs + settings.tuning_epochs
+    return [Phase(points, None, until[0]), Phase(images, None, until[1])]
+
+
+def _adapted(train: TrainParams, settings: DistillParams) -> TrainParams:
+    """The settings of the training but for those that distillation has itself."""
+    changes = settings.model_dump(include={"seed", "learning_rate", "ema_decay"})
+    fixed = {
+        "devices": 1,
+        "learning_rate_schedule": "cosine",
+        "warmup_steps": 0,
+        "loss_weighting": "none",
+        "augmentation": 0.0,
+    }
+    return train.model_copy(update={**changes, **fixed})

@@ -1,0 +1,98 @@
+"""What the student learns first: points of the teacher's trajectories and their ends.
+
+Consistency mid-training (arXiv 2509.24526).
+"""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from ddim.diffusion.steps import levels_at
+from ddim.sampling.generator import Generator
+from ddim.sampling.method import Method
+from ddim.training.batches import Batches
+
+SOLVER = Method(sampler="dpmpp_2m")
+
+Labels = np.ndarray | None
+
+
+def solve(
+    teacher: Generator, noises: np.ndarray, labels: Labels, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where the trajectories from `noises` (n, h, w, c) pass and end.
+
+    Returns the noisy images before each step, (n, steps, h, w, c) float16, and the
+    images (n, h, w, c) as the network sees them, within the range of pixels.
+    """
+    passed: list[np.ndarray] = []
+
+    def keep(step: int, noisy_images: Any, *_: Any) -> None:
+        passed.append(ops.convert_to_numpy(noisy_images).astype(np.float16))
+
+    batches = teacher.batches(
+        len(noises),
+        steps,
+        seed=0,
+        method=SOLVER,
+        labels=labels,
+        initial_noise=noises,
+        callback=keep,
+    )
+    ends = np.concatenate([teacher.normalizer.normalize(batch) for batch in batches])
+    # Batch after batch, and in each step after step; the last batch is filled up.
+    points = np.stack(passed).reshape(-1, steps, *passed[0].shape).swapaxes(1, 2)
+    return points.reshape(-1, *points.shape[2:])[: len(noises)], ends
+
+
+@dataclass(eq=False)
+class Trajectories(Batches):
+    """Batches of points on trajectories, new ones each epoch: a function of the seed.
+
+    `images` are the points once there are any. `labels` are those to draw the classes
+    of trajectories from, None for a teacher without classes. Items are mappings with
+    `noisy_images`, `signal_rates` and `noise_rates` (batch, 1, 1, 1), `ends` and, where
+    there are any, `labels`.
+    """
+
+    _: KW_ONLY
+    teacher: Generator
+    count: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        keras.utils.PyDataset.__init__(self)
+        self.epoch: int | None = None
+        schedule = SOLVER.make_schedule(self.teacher.diffusion)
+        levels = levels_at(SOLVER.times(self.steps, schedule).tolist(), schedule)[:-1]
+        self.rates = np.array(levels, np.float32).reshape(-1, 2, 1, 1, 1)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draw the trajectories of this epoch, unless that is done, and shuffle."""
+        if epoch == self.epoch:
+            return
+        dice = np.random.default_rng([self.seed, epoch, self.count])
+        noises = dice.standard_normal((self.count, *self.teacher.shape), np.float32)
+        self.classes = (
+            None if self.labels is None else dice.choice(self.labels, self.count)
+        )
+        points, self.ends = solve(self.teacher, noises, self.classes, self.steps)
+        self.images = points.reshape(-1, *self.teacher.shape)
+        super().start_epoch(epoch)
+        self.epoch = epoch
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        points = self.indices(index)
+        trajectories, steps = np.divmod(points, self.steps)
+        batch = {
+            "noisy_images": self.images[points].astype(np.float32),
+            "signal_rates": self.rates[steps, 0],
+            "noise_rates": self.rates[steps, 1],
+            "ends": self.ends[trajectories],
+        }
+        if self.classes is not None:
+            batch["labels"] = self.classes[trajectories]
+        return (batch,)

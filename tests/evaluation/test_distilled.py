@@ -1,0 +1,59 @@
+"""A distilled model is measured beside its teacher."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+
+from ddim.evaluation import distilled, plot, sweep
+from ddim.tracking import curves
+from tests.conftest import tiny_description, tiny_settings
+from tests.evaluation.test_plot import CONDITIONS, colours, table
+
+
+def test_its_rows_lie_below_those_of_the_model_it_comes_from(monkeypatch, tmp_path):
+    settings = tiny_settings()
+    guided = settings.sampling.model_copy(
+        update={"guidance_scale": 3.0, "grid": "karras"}
+    )
+    description = tiny_description().model_copy(update={"sampler": "consistency"})
+    student = SimpleNamespace(description=description)
+
+    def evaluate(trained, *, sampling, settings, place):
+        assert trained is student
+        assert (sampling.guidance_scale, sampling.grid) == (1, "uniform")
+        assert place == "reference"
+        (name,) = settings.samplers
+        rows = table([name])
+        few = rows[rows["steps"].isin(settings.diffusion_steps)]
+        return few.assign(kid=[0.5, 0.25]), {"checkpoint": "student", "best_kid": 0.25}
+
+    monkeypatch.setattr(sweep, "evaluate", evaluate)
+    both, summary = distilled.beside(
+        (table(["ddim"]), {"checkpoint": "base", "best_kid": 1.1}),
+        student,
+        sampling=guided,
+        settings=settings.evaluate,
+        place="reference",
+    )
+    assert list(both["model"]) == ["base"] * 4 + ["distilled"] * 2
+    assert list(both["sampler"]) == ["ddim"] * 4 + ["consistency"] * 2
+    assert summary == {
+        "checkpoint": "base",
+        "best_kid": 1.1,
+        "distilled_checkpoint": "student",
+        "distilled_kid_1_steps": 0.5,
+        "distilled_kid_2_steps": 0.25,
+    }
+    plot.write(tmp_path / "kid.png", both, CONDITIONS)
+    assert len(colours(tmp_path / "kid.png")) == 2
+    values = curves.kid(both.assign(kid_batches=0.0), summary)
+    assert values["kid by diffusion steps/distilled_consistency", 2] == 0.25
+    assert ("kid by diffusion steps/ddim", 5) in values
+
+
+def test_the_epochs_of_a_distillation_are_curves_of_their_own(tmp_path):
+    path = tmp_path / "distill.csv"
+    path.write_text("epoch\n")
+    assert curves.distilled(path) == {}
+    pd.DataFrame([{"epoch": 1, "val_kid": 0.5}]).to_csv(path, index=False)
+    assert curves.distilled(path) == {("distill/val_kid", 1): 0.5}
