@@ -19,6 +19,7 @@ def main() -> None:
         settings.sampling,
         settings.render,
         settings.kid,
+        fresh_noise=settings.train.pairing == "random",
     )
     with tracking.attach(
         settings.tracking.experiment,

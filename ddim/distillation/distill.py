@@ -119,6 +119,7 @@ def _adapted(train: TrainParams, settings: DistillParams) -> TrainParams:
         "learning_rate_schedule": "cosine",
         "warmup_steps": 0,
         "loss_weighting": "none",
+        "pairing": "random",
         "augmentation": 0.0,
     }
     return train.model_copy(update={**changes, **fixed})

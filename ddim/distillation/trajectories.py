@@ -65,7 +65,7 @@ class Trajectories(Batches):
 
     def __post_init__(self) -> None:
         keras.utils.PyDataset.__init__(self)
-        self.epoch: int | None = None
+        self.epoch = -1  # none is drawn yet
         schedule = SOLVER.make_schedule(self.teacher.diffusion)
         levels = levels_at(SOLVER.times(self.steps, schedule).tolist(), schedule)[:-1]
         self.rates = np.array(levels, np.float32).reshape(-1, 2, 1, 1, 1)
@@ -82,7 +82,6 @@ class Trajectories(Batches):
         points, self.ends = solve(self.teacher, noises, self.classes, self.steps)
         self.images = points.reshape(-1, *self.teacher.shape)
         super().start_epoch(epoch)
-        self.epoch = epoch
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
         points = self.indices(index)

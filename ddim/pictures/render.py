@@ -22,8 +22,10 @@ def render(
     settings: RenderParams,
     kid: KidParams,
     paths: Paths = PATHS,
+    *,
+    fresh_noise: bool = True,
 ) -> None:
-    """Draw and write every picture."""
+    """Draw and write every picture; those with fresh noise only where it is allowed."""
     description = trained.description
     generator = compile_generator(trained.network, description, sampling.batch_size)
     method = Method.from_settings(sampling, settings.sampler)
@@ -32,7 +34,8 @@ def render(
     save_png(paths.samples, sheets.samples(painter, images))
     write_sheets(painter, kid, paths)
     for name, animate in ANIMATIONS.items():
-        _write_gif(paths, name, animate(painter))
+        if fresh_noise or name != "stochastic":
+            _write_gif(paths, name, animate(painter))
     _write_gif(paths, "training", animations.training(paths.epochs, settings.scale))
     diffusion = description.diffusion
     schedule_plot.write(

@@ -7,6 +7,7 @@ received. `ddim.settings.sections` says which section is checked by which functi
 from collections.abc import Iterator
 from typing import Any
 
+from ddim.diffusion.samplers import is_stochastic
 from ddim.settings.fields import Mistake
 
 Section = Any
@@ -18,6 +19,8 @@ LONGEST_SIDE = 65_535
 """Pixels; the most that a GIF can hold."""
 MOST_PIXELS = 2**27
 """Of one picture; drawing keeps several copies of it in memory."""
+LARGEST_PAIRED_BATCH = 4096
+"""Images; pairing takes a second for these, and grows with the cube."""
 
 
 def rates_are_ordered(diffusion: Section) -> Iterator[Mistake]:
@@ -139,6 +142,27 @@ def augmentation_is_told(params: Section) -> Iterator[Mistake]:
     if params.train.augmentation and not params.network.augmentation:
         expected = "0.0 with network.augmentation: false"
         yield "train.augmentation", expected, params.train.augmentation
+
+
+def pairing_fits(params: Section) -> Iterator[Mistake]:
+    """Fresh noise knows nothing of the image, unlike all noise of such a training."""
+    if params.train.pairing == "random":
+        return
+    beside = f"with train.pairing: {params.train.pairing}"
+    if params.train.batch_size > LARGEST_PAIRED_BATCH:
+        expected = f"{LARGEST_PAIRED_BATCH} or less {beside}"
+        yield "train.batch_size", expected, params.train.batch_size
+    if params.train.augmentation:  # which would warp images that are paired already
+        yield "train.augmentation", f"0.0 {beside}", params.train.augmentation
+    for key, samplers in (
+        ("evaluate.samplers", params.evaluate.samplers),
+        ("render.sampler", [params.render.sampler]),
+    ):
+        for sampler in samplers:
+            options = params.sampling.options.get(sampler, {})
+            if is_stochastic(sampler, options):
+                eta = f" with eta {options['eta']}" if "eta" in options else ""
+                yield key, f"no fresh noise {beside}", sampler + eta
 
 
 def pictures_are_drawable(params: Section) -> Iterator[Mistake]:

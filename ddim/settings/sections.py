@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from ddim.diffusion.losses import LOSSES, WEIGHTINGS
 from ddim.diffusion.noise_levels import NOISE_LEVELS
+from ddim.diffusion.pairing import PAIRINGS
 from ddim.diffusion.parametrization import PREDICTIONS
 from ddim.diffusion.samplers import SAMPLERS
 from ddim.preparation.sources import SOURCES
@@ -125,6 +126,7 @@ class TrainParams(Section):
     noise_levels: Annotated[Text, one_of(NOISE_LEVELS)]
     log_normal_mean: Annotated[Real, Field(ge=-5, le=5)]
     log_normal_std: Annotated[Positive, Field(le=3)]
+    pairing: Annotated[Text, one_of(PAIRINGS)]
     optimizer: Optimizer
     learning_rate: Annotated[Positive, Field(le=1e38)]
     weight_decay: Annotated[NonNegative, Field(le=1e38)]
@@ -260,5 +262,6 @@ class Params(Section):
         cross_checks.classes_need_a_conditional_network,
         cross_checks.guidance_needs_dropped_labels,
         cross_checks.augmentation_is_told,
+        cross_checks.pairing_fits,
         cross_checks.pictures_are_drawable,
     )

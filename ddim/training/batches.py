@@ -6,6 +6,8 @@ import keras
 import numpy as np
 
 from ddim.data import crops
+from ddim.data.normalizer import Normalizer
+from ddim.diffusion.pairing import PAIRINGS, Pairing
 from ddim.errors import DdimError
 from ddim.networks.description import Description
 from ddim.paths import Paths
@@ -20,8 +22,10 @@ class Batches(keras.utils.PyDataset):
     The order is a function of (seed, epoch), and one epoch goes over the images
     `repetitions` times. Items are mappings with `images` (batch, height, width,
     channels) and, where there are any, `labels` (batch,).
-    `updates` ends an epoch after so many batches, if it is not over before. `share` =
-    (index, count): return only that part of each batch.
+    `updates` ends an epoch after so many batches, if it is not over before. `pair`, if
+    given, takes images and normal noises of a whole batch and returns the noises in the
+    images' order; items have these as `noises`, float32. `share` = (index, count):
+    return only that part of each batch.
     """
 
     images: np.ndarray
@@ -32,6 +36,7 @@ class Batches(keras.utils.PyDataset):
     updates: int | None = None
     seed: int = 0
     share: tuple[int, int] = (0, 1)
+    pair: Pairing | None = None
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -39,6 +44,7 @@ class Batches(keras.utils.PyDataset):
 
     def start_epoch(self, epoch: int) -> None:
         """Shuffle: one permutation of the images after another."""
+        self.epoch = epoch
         generator = np.random.default_rng([self.seed, epoch])
         self.order = np.concatenate(
             [generator.permutation(len(self.images)) for _ in range(self.repetitions)]
@@ -55,14 +61,32 @@ class Batches(keras.utils.PyDataset):
         crops.release(self.images)
         if self.labels is not None:
             batch["labels"] = self.labels[indices]
-        return (batch,)
+        return (batch | self.paired(index),)
 
     def indices(self, index: int) -> np.ndarray:
         """Indices of the images of a batch, or of this share of it."""
+        return self._whole(index)[self._part()]
+
+    def paired(self, index: int) -> dict[str, np.ndarray]:
+        """`noises` for a batch, or for this share of it; nothing without `pair`.
+
+        They are a function of (seed, epoch, index), whatever the shares.
+        """
+        if self.pair is None:
+            return {}
+        images = np.asarray(self.images[self._whole(index)])
+        crops.release(self.images)
+        seeds = np.random.SeedSequence([self.seed, self.epoch], spawn_key=(index,))
+        noises = np.random.default_rng(seeds).standard_normal(images.shape, np.float32)
+        return {"noises": self.pair(images, noises)[self._part()]}
+
+    def _whole(self, index: int) -> np.ndarray:
+        return self.order[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def _part(self) -> slice:
         part, parts = self.share
         size = self.batch_size // parts
-        start = index * self.batch_size + part * size
-        return self.order[start : start + size]
+        return slice(part * size, (part + 1) * size)
 
 
 def make(
@@ -92,7 +116,11 @@ def make(
             f"received those of {description.class_names[0]} alone"
         )
 
-    def batches(part: tuple[np.ndarray, np.ndarray], repetitions: int) -> Batches:
+    def batches(
+        part: tuple[np.ndarray, np.ndarray],
+        repetitions: int,
+        pair: Pairing | None = None,
+    ) -> Batches:
         images, labels = part
         batch_size = min(train.batch_size, len(images) * repetitions)
         if batch_size % train.devices:
@@ -108,6 +136,15 @@ def make(
             repetitions=repetitions,
             seed=train.seed,
             share=devices.share(),
+            pair=pair,
         )
 
-    return batches(training, train.repetitions), batches(validation, repetitions=1)
+    pair = _pair(PAIRINGS[train.pairing], description.normalizer)
+    return batches(training, train.repetitions, pair), batches(validation, 1)
+
+
+def _pair(pairing: Pairing | None, normalizer: Normalizer) -> Pairing | None:
+    if pairing is None:
+        return None
+    white = np.float32(255)
+    return lambda images, noises: pairing(normalizer.normalize(images / white), noises)

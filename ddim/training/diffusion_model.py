@@ -41,7 +41,8 @@ class DiffusionModel(keras.Model):
     """A network in training and the exponential moving average (EMA) of its weights.
 
     Inputs are a mapping with `images` (n, height, width, channels; uint8) and, for a
-    class-conditional network, `labels` (n,). The EMA network is what is validated.
+    class-conditional network, `labels` (n,). Noises are drawn, unless the inputs have
+    `noises` of the images' shape. The EMA network is what is validated.
     """
 
     section = "train"
@@ -98,8 +99,10 @@ class DiffusionModel(keras.Model):
             self._update_ema()
         random = self.random if training else self.validation_random
         # 1. Draw noises and noise levels (DDPM, arXiv 2006.11239, algorithm 1).
-        images, told = self._augment(self._normalize(inputs["images"]), training)
-        noises = keras.random.normal(ops.shape(images), seed=random)
+        images, noises = self._mirror(inputs, training)
+        images, told = self._augment(images, training)
+        if noises is None:
+            noises = keras.random.normal(ops.shape(images), seed=random)
         signal_rates, noise_rates = self.noise_levels(
             self.schedule, ops.shape(images)[0], random
         )
@@ -166,16 +169,26 @@ class DiffusionModel(keras.Model):
     def _normalize(self, images: Tensor) -> Tensor:
         return (ops.cast(images, "float32") / 255 - self._mean) / self._std
 
+    def _mirror(
+        self, inputs: dict[str, Tensor], training: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Images, normalized, and the noises that are paired with them, if they are."""
+        images, noises = self._normalize(inputs["images"]), inputs.get("noises")
+        if training and self.settings.horizontal_flips:
+            shape = (ops.shape(images)[0], 1, 1, 1)
+            flip = keras.random.uniform(shape, seed=self.random) < 0.5
+            images = ops.where(flip, ops.flip(images, axis=2), images)
+            if noises is not None:  # as near as before, if both are mirrored
+                noises = ops.where(flip, ops.flip(noises, axis=2), noises)
+        return images, noises
+
     def _augment(self, images: Tensor, training: bool) -> tuple[Tensor, list[Tensor]]:
         """Images, and what the network is told of it, if it is told."""
-        count, probability = ops.shape(images)[0], self.settings.augmentation
-        if training and self.settings.horizontal_flips:
-            flip = keras.random.uniform((count, 1, 1, 1), seed=self.random)
-            images = ops.where(flip < 0.5, ops.flip(images, axis=2), images)
+        probability = self.settings.augmentation
         if training and probability:
             images, numbers = augment(images, probability, self.random)
             return images, [numbers]
-        return images, unaugmented(self.network, count)
+        return images, unaugmented(self.network, ops.shape(images)[0])
 
     def _labels(self, inputs: dict[str, Tensor], training: bool) -> list[Tensor]:
         """Labels for a conditional network; in training the null class replaces some.

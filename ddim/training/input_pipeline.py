@@ -85,7 +85,7 @@ def _read_ahead(batches: Batches) -> Any:
 
 
 class IndexBatches(keras.utils.PyDataset):
-    """The indices of the images of each batch, in place of the images."""
+    """The indices of the images of each batch, in place of images and labels."""
 
     def __init__(self, batches: Batches) -> None:
         super().__init__()
@@ -95,7 +95,8 @@ class IndexBatches(keras.utils.PyDataset):
         return len(self.batches)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
-        return ({"indices": self.batches.indices(index).astype(np.int32)},)
+        indices = self.batches.indices(index).astype(np.int32)
+        return ({"indices": indices, **self.batches.paired(index)},)
 
 
 def _several_steps(
@@ -143,8 +144,9 @@ def _compile(step: Step, state: State) -> Callable[..., Any]:
     def batch_of(data_set: dict | None, part: tuple[dict]) -> tuple[dict]:
         if data_set is None:
             return part
-        indices = part[0]["indices"]
-        return ({name: values[indices] for name, values in data_set.items()},)
+        others = dict(part[0])
+        indices = others.pop("indices")
+        return ({name: values[indices] for name, values in data_set.items()} | others,)
 
     def execute(state: State, data_set: dict | None, parts: list, count: int) -> Any:
         stacked = jax.tree.map(lambda *arrays: jnp.stack(arrays), *parts)

@@ -49,7 +49,9 @@ def test_all_stages_run_on_jax_without_tensorflow(tmp_path):
     from tests.conftest import tiny_settings
 
     settings = tiny_settings(
-        runtime={"backend": "jax"}, tracking={"enabled": False}
+        train={"pairing": "immiscible", "loss_weighting": "learned"},
+        runtime={"backend": "jax"},
+        tracking={"enabled": False},
     ).model_dump(mode="json")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
     run_stages(tmp_path)
@@ -60,4 +62,6 @@ def test_all_stages_run_on_jax_without_tensorflow(tmp_path):
     summary = json.loads((tmp_path / "metrics/kid.json").read_text())
     assert summary["best_kid"] > 0
     assert (tmp_path / "renders/samples.png").exists()
+    drawn = {path.stem for path in (tmp_path / "renders/animations").iterdir()}
+    assert drawn == {"steps", "deterministic", "interpolation", "training"}
     assert not list((tmp_path / ".resume").iterdir())

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from ddim.diffusion.losses import WEIGHTINGS
 from ddim.diffusion.noise_levels import NOISE_LEVELS
+from ddim.diffusion.pairing import PAIRINGS
 from ddim.diffusion.parametrization import PREDICTIONS
 from ddim.diffusion.samplers import SAMPLERS
 from ddim.diffusion.schedules import SCHEDULES
@@ -72,6 +73,7 @@ train = st.fixed_dictionaries(
         "noise_levels": st.sampled_from(sorted(NOISE_LEVELS)),
         "log_normal_mean": st.floats(-5, 5),
         "log_normal_std": logarithmic(-6, 0.45),
+        "pairing": st.sampled_from(sorted(PAIRINGS)),
         "optimizer": st.sampled_from(["adamw", "adam"]),
         "learning_rate": logarithmic(-6, -1),
         "weight_decay": st.just(0.0) | logarithmic(-4, 0),

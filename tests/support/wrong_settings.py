@@ -77,6 +77,7 @@ SINGLE = [
     ("train.noise_levels", "none", "expected one of uniform"),
     ("train.log_normal_mean", "-1.2", "expected a number; received '-1.2'"),
     ("train.log_normal_std", 0.0, "expected a number above 0; received 0.0"),
+    ("train.pairing", "nearest", "expected one of random, immiscible"),
     ("train.optimizer", "sgd", "expected 'adamw' or 'adam'"),
     ("train.learning_rate", -1.0, "received -1.0"),
     ("train.learning_rate", True, "expected a number; received true"),
@@ -253,6 +254,40 @@ COMBINED = [
         },
         "train.label_dropout",
         "expected a number above 0",
+    ),
+    (
+        {"train.pairing": "immiscible", "evaluate.samplers": ["ddim", "ddpm"]},
+        "evaluate.samplers",
+        "expected no fresh noise with train.pairing: immiscible; received ddpm",
+    ),
+    (
+        {
+            "train.pairing": "immiscible",
+            "network.augmentation": True,
+            "train.augmentation": 0.1,
+        },
+        "train.augmentation",
+        "expected 0.0 with train.pairing: immiscible; received 0.1",
+    ),
+    (
+        {"train.pairing": "immiscible", "train.batch_size": 8192},
+        "train.batch_size",
+        "expected 4096 or less with train.pairing: immiscible; received 8192",
+    ),
+    (
+        {"train.pairing": "immiscible", "render.sampler": "ddpm"},
+        "render.sampler",
+        "expected no fresh noise with train.pairing: immiscible; received ddpm",
+    ),
+    (
+        {
+            "train.pairing": "immiscible",
+            "evaluate.samplers": ["rk2"],
+            "sampling.options.ddim.eta": 0.5,
+        },
+        "render.sampler",
+        "expected no fresh noise with train.pairing: immiscible; received ddim with "
+        "eta 0.5",
     ),
     (
         {"render.rows": 200, "render.columns": 200},

@@ -22,7 +22,13 @@ from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
 
 SETTINGS = {
     "network": {"widths": [4, 8], "attention_levels": [1], "attention_heads": 2},
-    "train": {"horizontal_flips": True, "noise_levels": "stratified", "devices": 2},
+    "train": {
+        "horizontal_flips": True,
+        "noise_levels": "stratified",
+        "pairing": "immiscible",
+        "loss_weighting": "learned",
+        "devices": 2,
+    },
     "runtime": {"backend": "jax"},
     "tracking": {"enabled": False},
 }

@@ -231,6 +231,24 @@ def test_augments_in_training_only_and_tells_the_network():
     np.testing.assert_array_equal(again, numpy(warped))
 
 
+def test_noises_of_the_inputs_are_taken_and_mirrored_with_their_images():
+    model = make_model(horizontal_flips=True)
+    noises = np.random.default_rng(1).normal(size=(64, 16, 16, 3)).astype(np.float32)
+    batch = {"images": images(), "noises": noises}
+    (plain, kept), (mirrored, with_them) = (
+        (numpy(true.images), numpy(true.noises))
+        for true in (model(batch, training=on)["true"] for on in (False, True))
+    )
+    np.testing.assert_array_equal(kept, noises)
+    flips = [not np.array_equal(a, b) for a, b in zip(mirrored, plain, strict=True)]
+    assert 16 < sum(flips) < 48
+    for flip, image, noise, before, drawn in zip(
+        flips, mirrored, with_them, plain, noises, strict=True
+    ):
+        np.testing.assert_array_equal(image, before[:, ::-1] if flip else before)
+        np.testing.assert_array_equal(noise, drawn[:, ::-1] if flip else drawn)
+
+
 def test_labels_are_dropped_at_the_stated_share_in_training_only():
     model = make_model(classes=4, label_dropout=0.25)
     labels = ops.zeros((4000,), dtype="int32")

@@ -21,7 +21,12 @@ AT_ONCE = 3
 
 def make_batches(labels=None):
     images = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
-    return Batches(images, labels, batch_size=3, repetitions=2, seed=5)
+    pair = None if labels is None else reverse
+    return Batches(images, labels, batch_size=3, repetitions=2, seed=5, pair=pair)
+
+
+def reverse(images, noises):
+    return noises[::-1]
 
 
 def compiled(steps_per_execution, **options):
@@ -39,7 +44,9 @@ def train(steps_per_execution):
     """
     model = compiled(steps_per_execution, classes=4)
     labels = np.arange(28, dtype=np.int32) % 4
-    training = Batches(images(28), labels, batch_size=8, repetitions=2, seed=1)
+    training = Batches(
+        images(28), labels, batch_size=8, repetitions=2, seed=1, pair=reverse
+    )
     validation = Batches(images(40)[::-1], np.resize(labels, 40), batch_size=8)
     share = training.images.nbytes / input_pipeline.UNKNOWN_MEMORY
     with mock.patch.object(input_pipeline, "SHARE_OF_MEMORY", share):
@@ -118,20 +125,21 @@ def test_it_gives_the_batches_of_its_epoch_each_time():
         batches.start_epoch(epoch)
         for number, (received,) in enumerate(fed):
             (expected,) = batches[number]
-            assert set(received) == {"images", "labels"}
+            assert set(received) == {"images", "labels", "noises"}
             for name, values in expected.items():
                 np.testing.assert_array_equal(np.asarray(received[name]), values)
         assert number == 5
 
 
-def test_indices_name_the_images_of_a_batch():
-    batches = make_batches()
+def test_indices_name_the_images_of_a_batch_and_come_with_their_noises():
+    batches = make_batches(np.arange(10, dtype=np.int32))
     batches.start_epoch(2)
     for index in range(len(batches)):
         (named,) = input_pipeline.IndexBatches(batches)[index]
         (expected,) = batches[index]
         received = batches.images[named["indices"]]
         np.testing.assert_array_equal(received, expected["images"])
+        np.testing.assert_array_equal(named["noises"], expected["noises"])
 
 
 def test_tensorflow_tunes_no_buffers():

@@ -108,7 +108,9 @@ def test_runs_repeat_themselves_to_the_byte(settings, paths):
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(paths, monkeypatch):
-    settings = tiny_settings(train={"loss_weighting": "learned"})
+    settings = tiny_settings(
+        train={"loss_weighting": "learned", "pairing": "immiscible"}
+    )
     whole, work = run(settings, paths, name="whole")
     with np.load(work / resume.STATE) as state:
         names = json.loads(str(state["state"]))["variables"]
@@ -130,6 +132,15 @@ def test_a_resumed_training_equals_an_uninterrupted_one(paths, monkeypatch):
     assert resume.read(work)["epochs"] == 1
     resumed, _ = run(settings, paths, name="resumed")
     assert files(resumed) == files(whole)
+
+
+def test_training_batches_are_paired_where_the_settings_say_so(settings, paths):
+    description = training.describe(settings.network, settings.diffusion, paths)
+    for pairing, names in (("random", []), ("immiscible", ["noises"])):
+        train = settings.train.model_copy(update={"pairing": pairing})
+        first, validation = batches.make(description, train, paths)
+        assert list(first[0][0]) == ["images", *names]
+        assert list(validation[0][0]) == ["images"]
 
 
 def test_a_damaged_state_is_not_taken_for_a_whole_one(settings, paths, capsys):
