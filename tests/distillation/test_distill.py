@@ -159,7 +159,7 @@ def test_tuning_compares_one_image_and_noise_at_two_levels():
 
 
 def test_the_stage_rises_evenly_over_the_epochs_of_tuning():
-    model = student(epochs=2, tuning_epochs=4)
+    model = student(epochs=2, tuning_epochs=4, first_stage=4, last_stage=7)
     stages = []
     for epoch in range(6):
         model.seed_epoch(epoch)

@@ -106,7 +106,7 @@ SINGLE = [
     ("distill.updates", None, "expected a whole number; received null"),
     ("distill.trajectories", 0, "expected 1 or more; received 0"),
     ("distill.trajectory_steps", 1, "expected 2 or more; received 1"),
-    ("distill.first_stage", 8, "expected at most last_stage, which is 7; received 8"),
+    ("distill.first_stage", 4, "expected at most last_stage, which is 3; received 4"),
     ("distill.last_stage", 21, "expected 20 or less; received 21"),
     ("distill.learning_rate", 0, "expected a number above 0; received 0"),
     ("distill.ema_decay", 1, "expected a number below 1; received 1"),
