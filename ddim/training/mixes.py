@@ -8,6 +8,7 @@ after 50 epochs the shares' sizes add up to 60, which would magnify float16's ro
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -15,8 +16,11 @@ import numpy as np
 from keras import ops
 
 from ddim.files import atomic
-from ddim.training import ema
-from ddim.training.callbacks import EpochFile, KeepBest
+from ddim.networks.description import Description
+from ddim.sampling.generator import compile_generator
+from ddim.settings.sections import TrainParams
+from ddim.training import devices, ema
+from ddim.training.callbacks import EpochFile, KeepBest, ValKid
 
 VAL_KID = "val_kid_ema_"
 """Before the sigma_rel of a mix: its val_kid, in the last row of the history."""
@@ -28,6 +32,25 @@ def shares(sigma_rels: Sequence[float], epochs: int) -> np.ndarray:
     gammas = np.tile([ema.exponent(one) for one in ema.SNAPSHOTS], epochs)
     mixes = [ema.mix(times, gammas, epochs, ema.exponent(one)) for one in sigma_rels]
     return np.reshape(mixes, (len(sigma_rels), epochs, len(ema.SNAPSHOTS)))
+
+
+def make(
+    description: Description,
+    train: TrainParams,
+    work: Path,
+    val_kid: ValKid,
+    best: KeepBest,
+) -> list["MixAverages"]:
+    """The callback that tries `train.ema_candidates`, if there are any."""
+    if not train.ema_candidates:
+        return []
+    with devices.undivided():
+        network = description.build_network()
+    generator = compile_generator(network, description, train.batch_size)
+    measure = partial(val_kid.of, generator)
+    return [
+        MixAverages(work, train.ema_candidates, train.epochs, best, network, measure)
+    ]
 
 
 class MixAverages(EpochFile):

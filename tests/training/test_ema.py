@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -141,6 +143,31 @@ def test_weights_that_stay_the_same_are_their_own_mix(epochs):
     np.testing.assert_allclose(found.sum(axis=(1, 2)), 1.0, rtol=1e-9)
 
 
+def test_mixes_are_sums_over_the_snapshots_of_all_epochs(tmp_path):
+    """Each epoch by a new process; one whose val_kid is no number is left out."""
+    dice = np.random.default_rng(0)
+    shapes, sigma_rels = [(2, 3), (4,)], [0.03, 0.2]
+    network = SimpleNamespace(weights=[keras.Variable(np.ones(s)) for s in shapes])
+    snapshots = dice.normal(size=(3, 2, 10))
+    seen, offered, logs = [], [], {}
+    best = SimpleNamespace(offer=lambda *figures: offered.append(figures[:2]))
+
+    def measure():
+        seen.append(np.concatenate([numpy(w).ravel() for w in network.weights]))
+        return [float("nan"), 0.5][len(seen) - 1]
+
+    for epoch, values in enumerate(snapshots):
+        parts = [(one[:6].reshape(2, 3), one[6:]) for one in values]
+        kept = [[keras.Variable(part) for part in both] for both in parts]
+        mixing = mixes.MixAverages(tmp_path, sigma_rels, 3, best, network, measure)
+        mixing.set_model(SimpleNamespace(snapshots=dict(enumerate(kept))))
+        mixing.on_epoch_end(epoch, logs)
+    expected = np.einsum("mes,esw->mw", mixes.shares(sigma_rels, 3), snapshots)
+    np.testing.assert_allclose(seen, expected, rtol=1e-4, atol=1e-5)
+    assert logs == {"val_kid_ema_0.2": 0.5}
+    assert offered == [(0.5, 3)]
+
+
 CANDIDATES = (0.05, 0.25)
 
 
@@ -196,11 +223,12 @@ def test_the_best_of_all_epochs_and_mixes_is_the_model(trained):
     assert (summary["best_epoch"], summary["best_sigma_rel"]) == (2, CANDIDATES[0])
     assert {name: summary[name] for name in names} == dict(figures.iloc[1][names])
     loaded = checkpoint.load(paths.checkpoint)
-    judge = training._val_kid(
+    judge = training.val_kid(
         compile_generator(loaded.network, loaded.description, 16),
         settings.train,
         settings.kid,
         paths,
+        settings.train.kid_steps,
     )
     found = judge.of(judge.generator)
     assert found == pytest.approx(summary["best_val_kid"], rel=1e-6)
