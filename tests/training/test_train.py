@@ -70,13 +70,14 @@ def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
     paths, _ = trained
     table = pd.read_csv(paths.history)
     loaded = checkpoint.load(paths.checkpoint)
-    judge = training._val_kid(
+    judge = training.val_kid(
         compile_generator(
             loaded.network, loaded.description, settings.train.batch_size
         ),
         settings.train,
         settings.kid,
         paths,
+        settings.train.kid_steps,
     )
     logs: dict = {}
     judge.on_epoch_end(0, logs)
@@ -318,8 +319,7 @@ def test_weights_of_an_epoch_that_was_never_finished_are_not_mixed_up(
     best.on_epoch_end(4, {"val_kid": 1.0})
     assert before.exists()
     assert best.path.name == "best_0005.weights.h5"
-    save = callbacks.SaveState(Path("work"), best, table)
-    save.set_params({"epochs": 9})
+    save = callbacks.SaveState(Path("work"), best, table, 9)
     monkeypatch.setattr(callbacks, "state_variables", lambda model: [])
     save.on_epoch_end(4, {})
     assert not before.exists()
@@ -396,11 +396,11 @@ def test_val_kid_is_pooled_over_the_validation_features(settings, paths):
     class Copies:
         shape = (16, 16, 3)
 
-        def batches(self, count, steps, seed):
+        def batches(self, count, steps, seed, method):
             yield real[:8] / 255
             yield real[8:16] / 255
 
-    judge = training._val_kid(Copies(), settings.train, settings.kid, paths)
+    judge = training.val_kid(Copies(), settings.train, settings.kid, paths, 2)
     logs: dict = {}
     judge.on_epoch_end(0, logs)
     assert logs["val_kid"] == pytest.approx(kid(features, features[:16]), rel=1e-4)
