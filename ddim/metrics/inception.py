@@ -1,4 +1,5 @@
-"""InceptionV3 features of images, on which KID is measured (arXiv 1801.01401)."""
+"""Features of images, on which KID is measured: InceptionV3's (arXiv 1801.01401), or
+those of random filters, which need no download."""
 
 import socket
 from collections.abc import Callable
@@ -12,14 +13,9 @@ import numpy as np
 from ddim import runtime
 from ddim.errors import DdimError
 from ddim.files import DAMAGED, sha256
+from ddim.metrics import random_filters
 from ddim.paths import resolve
 from ddim.settings.sections import KidParams
-
-RANDOM_SEED = 12345
-"""Of the random weights: the same in every run, so that figures can be compared."""
-
-CALIBRATION_PICTURES = 128
-CALIBRATION_BATCHES = 4
 
 DOWNLOAD_SECONDS = 10.0
 """Without a byte from the server, after which there is no network."""
@@ -30,27 +26,25 @@ Encoder = Callable[[np.ndarray], np.ndarray]
 
 
 def build(weights: str, layer: str, image_size: int, channels: int) -> keras.Model:
-    """Images with values in [0, 1] to globally averaged features of one layer, float32.
+    """Images with values in [0, 1] to features (n, dims), float32.
 
     Grey images are repeated to three channels; all are resized bilinearly to
-    `image_size` pixels and scaled to [-1, 1]. `layer` is `pooled` (the last, 2048
-    features) or the name of an InceptionV3 layer. Raises `DdimError` on weights that
-    cannot be loaded or downloaded and on an unknown layer.
+    `image_size` pixels and scaled to [-1, 1]. `layer` is `pooled` (of InceptionV3 the
+    last, 2048 features) or the name of an InceptionV3 layer, which is globally
+    averaged. Raises `DdimError` on weights that cannot be loaded or downloaded and on
+    an unknown layer.
     """
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
         make = WEIGHTS.get(weights, partial(_from_file, weights))
-        inception = make((image_size, image_size, 3))
-        features = keras.Model(inception.input, _layer_output(inception, layer))
+        features = make(layer, (image_size, image_size, 3))
         inputs = keras.Input((None, None, channels), name="images")
         x = keras.layers.Resizing(image_size, image_size, name="resize")(inputs)
         x = keras.layers.Rescaling(2.0, -1.0, name="rescale")(x)
         if channels == 1:
             x = keras.layers.Concatenate(name="repeat_grey")([x, x, x])
-        x = features(x, training=False)
-        x = keras.layers.GlobalAveragePooling2D(name="average")(x)
-        return keras.Model(inputs, x, name="encoder")
+        return keras.Model(inputs, features(x, training=False), name="encoder")
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -87,7 +81,7 @@ def conditions(kid: KidParams) -> dict[str, Any]:
     named = kid.weights in WEIGHTS
     digest = None if named else sha256(resolve(kid.weights))[:16]
     return {
-        "encoder": "InceptionV3",
+        "encoder": "random filters" if kid.weights == "random" else "InceptionV3",
         "weights": kid.weights if named else Path(kid.weights).name,
         "weights_sha256": digest,
         "layer": kid.layer,
@@ -95,21 +89,22 @@ def conditions(kid: KidParams) -> dict[str, Any]:
     }
 
 
-def _from_file(weights: str, shape: Shape) -> keras.Model:
+def _from_file(weights: str, layer: str, shape: Shape) -> keras.Model:
     try:
-        return _inception_v3(str(resolve(weights)), shape)
+        inception = _inception_v3(str(resolve(weights)), shape)
     except DAMAGED as error:
         raise DdimError(
             "kid.weights: expected weights of keras.applications.InceptionV3 without "
             f"top; received {weights!r}, which does not load: {_first_line(error)}"
         ) from None
+    return _averaged(inception, layer)
 
 
-def _imagenet(shape: Shape) -> keras.Model:
+def _imagenet(layer: str, shape: Shape) -> keras.Model:
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_SECONDS)  # Keras itself would wait for ever
     try:
-        return _inception_v3("imagenet", shape)
+        inception = _inception_v3("imagenet", shape)
     except Exception as error:
         # Keras wraps every failed download in a bare Exception.
         raise DdimError(
@@ -119,6 +114,7 @@ def _imagenet(shape: Shape) -> keras.Model:
         ) from None
     finally:
         socket.setdefaulttimeout(patience)
+    return _averaged(inception, layer)
 
 
 def _inception_v3(weights: str | None, shape: Shape) -> keras.Model:
@@ -127,52 +123,14 @@ def _inception_v3(weights: str | None, shape: Shape) -> keras.Model:
     )
 
 
-def _random(shape: Shape) -> keras.Model:
-    """He-normal kernels (arXiv 1502.01852), batch statistics of varied noise.
-
-    With neutral statistics the features of all images would point in about the same
-    direction after so many layers, and KID would measure next to nothing. With those of
-    one kind of picture any other kind would grow from layer to layer, to KIDs of 1e5.
-    """
-    model = _inception_v3(None, shape)
-    generator = np.random.default_rng(RANDOM_SEED)
-    for variable in model.weights:
-        if variable.name == "kernel":
-            fan_in = np.prod(variable.shape[:-1])
-            values = generator.standard_normal(variable.shape) * np.sqrt(2 / fan_in)
-        else:
-            values = np.full(variable.shape, variable.name == "moving_variance")
-        variable.assign(values.astype(np.float32))
-    pictures = _varied_noise(model.input_shape[1])
-    for number, batch in enumerate(np.split(pictures, CALIBRATION_BATCHES)):
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = number / (number + 1)  # the mean over all batches
-        model(batch, training=True)
-    return model
-
-
-WEIGHTS = {"imagenet": _imagenet, "random": _random}
+WEIGHTS = {"imagenet": _imagenet, "random": random_filters.build}
 """By name; any other name is the path of a weights file."""
 
 
-def _varied_noise(size: int) -> np.ndarray:
-    """Noise (n, size, size, 3) in [-1, 1] of varied smoothness, contrast and colour.
-
-    The amplitude falls as 1 / frequency^p with p from 0 (white) to 2.5 (a few blobs).
-    """
-    generator = np.random.default_rng(RANDOM_SEED)
-    count = CALIBRATION_PICTURES
-    waves = np.fft.rfft2(generator.standard_normal((count, size, size, 3)), axes=(1, 2))
-    rows, columns = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]
-    frequencies = np.maximum(np.hypot(rows, columns), 1 / size)[None, ..., None]
-    smoothness = generator.uniform(0.0, 2.5, (count, 1, 1, 1))
-    noise = np.fft.irfft2(waves / frequencies**smoothness, s=(size, size), axes=(1, 2))
-    noise -= noise.mean(axis=(1, 2, 3), keepdims=True)
-    noise /= noise.std(axis=(1, 2, 3), keepdims=True)
-    contrast = generator.uniform(0.1, 0.8, (count, 1, 1, 1))
-    colour = generator.uniform(-0.8, 0.8, (count, 1, 1, 3))
-    return np.clip(colour + contrast * noise, -1, 1).astype(np.float32)
+def _averaged(inception: keras.Model, layer: str) -> keras.Model:
+    x = _layer_output(inception, layer)
+    x = keras.layers.GlobalAveragePooling2D(name="average")(x)
+    return keras.Model(inception.input, x)
 
 
 def _layer_output(inception: keras.Model, layer: str) -> Any:

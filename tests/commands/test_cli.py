@@ -166,11 +166,11 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
     generated = flower_files(tmp_path / "generated", 66, seed=1)
     (real / "more").mkdir()
     (real / "0.png").rename(real / "more" / "a.png")
-    asked = ("--weights", "random", "--layer", "mixed0", "--image-size", 8)
+    asked = ("--weights", "random", "--image-size", 8)
     told = json.loads(ddim("evaluate", real, generated, *asked, "--json"))
     assert told["conditions"]["real_images"] == 70
     assert told["conditions"]["generated_images"] == 66
-    encode = inception.compiled(inception.build("random", "mixed0", 75, 3), 8)
+    encode = inception.compiled(inception.build("random", "pooled", 75, 3), 8)
     features = [
         encode(
             np.stack(
@@ -259,7 +259,7 @@ def test_mistakes_are_told_in_a_line(ddim, arguments, message):
 def test_mistakes_about_the_encoder_name_the_options(ddim, tmp_path):
     real = flower_files(tmp_path / "real", 2)
     asked = ("evaluate", real, real, "--weights", "random")
-    with pytest.raises(DdimError, match=r"^--layer: expected pooled or"):
+    with pytest.raises(DdimError, match=r"^--layer: expected pooled, since"):
         ddim(*asked, "--layer", "x")
     with pytest.raises(DdimError, match=r"^--weights: expected .*; received"):
         ddim("evaluate", real, real, "--weights", "none.h5")
@@ -268,14 +268,14 @@ def test_mistakes_about_the_encoder_name_the_options(ddim, tmp_path):
 def test_an_unreadable_image_is_named(ddim, tmp_path):
     real = flower_files(tmp_path / "real", 3)
     (real / "1.png").write_bytes(b"no image")
-    asked = ("--weights", "random", "--layer", "mixed0")
+    asked = ("--weights", "random")
     with pytest.raises(DdimError, match=r"1\.png: expected an image; received"):
         ddim("evaluate", real, real, *asked)
 
 
 def test_an_unknown_layer_is_refused(ddim, tmp_path):
     real = flower_files(tmp_path / "real", 3)
-    with pytest.raises(DdimError, match="layer: expected pooled or"):
+    with pytest.raises(DdimError, match="layer: expected pooled, since"):
         ddim("evaluate", real, real, "--weights", "random", "--layer", "x")
 
 

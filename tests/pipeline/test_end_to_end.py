@@ -102,7 +102,7 @@ def test_every_figure_and_picture_is_there(project):
     told = summary["conditions"]
     assert (told["weights"], told["layer"], told["resolution"]) == (
         "random",
-        "mixed0",
+        "pooled",
         75,
     )
     assert (told["real_images"], told["generated_images"]) == (16, 16)

@@ -17,7 +17,7 @@ CONDITIONS = {
     "encoder": "InceptionV3",
     "weights": "random",
     "weights_sha256": None,
-    "layer": "mixed0",
+    "layer": "pooled",
     "resolution": 75,
     "data_digest": "abc",
     "real_images": 16,
@@ -37,12 +37,10 @@ def write_model(folder: Path, paths: Paths, seed: int, **network) -> Path:
     return folder / "model"
 
 
-def register(
-    model: Path, val_kid: float, figures: dict | None = None, **conditions
-) -> str | None:
+def register(model: Path, val_kid: float, **conditions) -> str | None:
     """Train, evaluate and register, as far as MLflow can tell; returns the run."""
     weights = model / "model.weights.h5"
-    history = {("val_kid", 1): val_kid, ("val_kid", 2): val_kid + 1, **(figures or {})}
+    history = {("val_kid", 1): val_kid, ("val_kid", 2): val_kid + 1}
     settings = SETTINGS.model_dump()
     with tracking.attach("ddim", settings, weights, history) as run:
         run.register(model, SETTINGS, {"conditions": {**CONDITIONS, **conditions}})
