@@ -25,6 +25,15 @@ from ddim.settings import params, recipes
 
 ROOT = Path(__file__).parent.parent
 
+LONGEST = ("pipeline", "training")
+"""Folders whose modules take longest. They run first, so that all workers end at about
+the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
+
+
 # HYPOTHESIS_PROFILE=thorough draws more examples, and other ones each time. Time limits
 # would fail on a busy machine; settings that do not go together are drawn on purpose.
 _COMMON = {
