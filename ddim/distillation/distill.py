@@ -121,5 +121,7 @@ def _adapted(train: TrainParams, settings: DistillParams) -> TrainParams:
         "loss_weighting": "none",
         "pairing": "random",
         "augmentation": 0.0,
+        "ema": "exponential",
+        "ema_candidates": (),
     }
     return train.model_copy(update={**changes, **fixed})

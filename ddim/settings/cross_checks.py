@@ -21,6 +21,8 @@ MOST_PIXELS = 2**27
 """Of one picture; drawing keeps several copies of it in memory."""
 LARGEST_PAIRED_BATCH = 4096
 """Images; pairing takes a second for these, and grows with the cube."""
+MOST_SNAPSHOTS = 1000
+"""Of one average; the equations' condition number grows with their fourth power."""
 
 
 def rates_are_ordered(diffusion: Section) -> Iterator[Mistake]:
@@ -72,6 +74,12 @@ def zeros_need_shortcuts(network: Section) -> Iterator[Mistake]:
     """Without a shortcut no image passes a block that starts at zero."""
     if network.zero_init and not network.residuals:
         yield "zero_init", "false with residuals: false", network.zero_init
+
+
+def snapshots_are_few(train: Section) -> Iterator[Mistake]:
+    """The shares of a mix solve two equations per epoch (see `ddim.training.ema`)."""
+    if train.ema_candidates and train.epochs > MOST_SNAPSHOTS:
+        yield "epochs", f"{MOST_SNAPSHOTS} or less with ema_candidates", train.epochs
 
 
 def network_halves_images(params: Section) -> Iterator[Mistake]:

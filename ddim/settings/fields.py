@@ -96,6 +96,7 @@ Positive = Annotated[Real, Field(gt=0)]
 NonNegative = Annotated[Real, Field(ge=0)]
 Guidance = Annotated[NonNegative, Field(le=1000)]
 Frequency = Annotated[Positive, Field(le=1e6)]
+SigmaRel = Annotated[Real, Field(ge=0.015, le=0.25)]
 SignalRate = Annotated[Real, Field(ge=1e-6, le=1 - 1e-6)]
 
 Integer = Annotated[int, Field(strict=True)]

@@ -38,6 +38,7 @@ from ddim.settings.fields import (
     Section,
     Seed,
     Side,
+    SigmaRel,
     SignalRate,
     StepCounts,
     Steps,
@@ -56,6 +57,7 @@ Activation = Literal["swish", "gelu", "relu"]
 Upsampling = Literal["bilinear", "nearest", "transposed"]
 Optimizer = Literal["adamw", "adam"]
 LearningRateSchedule = Literal["constant", "cosine"]
+Averaging = Literal["exponential", "power"]
 Backend = Literal["tensorflow", "jax"]
 
 
@@ -133,7 +135,10 @@ class TrainParams(Section):
     learning_rate_schedule: LearningRateSchedule
     warmup_steps: Annotated[Integer, Field(ge=0, lt=2**31)]
     gradient_clip_norm: Annotated[Real, Field(ge=1e-6, le=1e6)] | None
+    ema: Averaging
     ema_decay: Annotated[Real, Field(ge=0, lt=1)]
+    ema_sigma_rel: SigmaRel
+    ema_candidates: Annotated[tuple[SigmaRel, ...], EachOnce]
     horizontal_flips: Flag
     augmentation: Annotated[Real, Field(ge=0, le=1)]
     label_dropout: Annotated[Real, Field(ge=0, le=1)]
@@ -142,6 +147,8 @@ class TrainParams(Section):
     sample_rows: Side
     sample_columns: Side
     sample_steps: Steps
+
+    checks = (cross_checks.snapshots_are_few,)
 
 
 class DistillParams(Section):

@@ -47,12 +47,21 @@ FIRST_CHART = "KID over epochs/val_kid"
 puts metrics without a group last."""
 
 
+def is_val_kid(name: str) -> bool:
+    """Of the average that training follows, or of a mix that is tried at its end."""
+    return name == "val_kid" or name.startswith("val_kid_ema_")
+
+
 def best_so_far(values: Values) -> Values:
     """The lowest val_kid after each epoch, the epoch it is of, and the first chart."""
-    found: Values = {}
+    found: Values = {
+        (FIRST_CHART, step): value
+        for (name, step), value in values.items()
+        if name == "val_kid"
+    }
     lowest = (math.inf, 0)
-    for epoch in sorted(step for name, step in values if name == "val_kid"):
-        val_kid = found[FIRST_CHART, epoch] = values["val_kid", epoch]
+    figures = [(step, values[name, step]) for name, step in values if is_val_kid(name)]
+    for epoch, val_kid in sorted(figures):
         lowest = min(lowest, (val_kid, epoch))
         found["best_val_kid", epoch], found["best_epoch", epoch] = lowest
     return found

@@ -24,6 +24,7 @@ from ddim import runtime
 from ddim.files import sha256
 from ddim.paths import DESCRIPTION, WEIGHTS
 from ddim.settings.sections import Params
+from ddim.tracking.curves import is_val_kid
 from ddim.tracking.matching import CHECKPOINT_TAG
 from ddim.tracking.provenance import data_name, installed
 
@@ -153,7 +154,9 @@ def _log(client: Any, run: Any, candidate: Candidate) -> Any:
     from mlflow.entities import LoggedModelOutput, Metric
 
     run_id = run.info.run_id
-    best = min(client.get_metric_history(run_id, VAL_KID), key=lambda each: each.value)
+    names = filter(is_val_kid, client.get_run(run_id).data.metrics)
+    points = [p for name in names for p in client.get_metric_history(run_id, name)]
+    best = min(points, key=lambda each: each.value)
     model = client.create_logged_model(
         run.info.experiment_id,
         name=candidate.name,
@@ -167,7 +170,7 @@ def _log(client: Any, run: Any, candidate: Candidate) -> Any:
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, best.step)])
     # The run's own point once more, so that it has no second one, with the model's ID.
     metric = Metric(
-        VAL_KID, best.value, best.timestamp, best.step, model_id=model.model_id
+        best.key, best.value, best.timestamp, best.step, model_id=model.model_id
     )
     client.log_batch(run_id, metrics=[metric])
     return client.finalize_logged_model(model.model_id, "READY")

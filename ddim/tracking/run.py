@@ -19,6 +19,7 @@ from ddim.errors import DdimError
 from ddim.files import sha256
 from ddim.settings.sections import Params
 from ddim.tracking import curves, dataset, matching, provenance, registry, store
+from ddim.tracking.curves import is_val_kid
 from ddim.tracking.matching import CHECKPOINT_TAG, Values
 from ddim.tracking.provenance import Settings
 
@@ -137,7 +138,7 @@ class Run:
     def _register(
         self, checkpoint: Path, settings: Params, summary: Mapping[str, Any]
     ) -> None:
-        val_kids = [self._values[key] for key in self._values if key[0] == "val_kid"]
+        val_kids = [v for (name, _), v in self._values.items() if is_val_kid(name)]
         if val_kids and "conditions" in summary:
             candidate = registry.Candidate(
                 checkpoint, min(val_kids), settings, summary["conditions"]

@@ -18,6 +18,7 @@ from ddim.files import atomic
 from ddim.metrics.inception import Encoder
 from ddim.metrics.kid import kid, kid_batches
 from ddim.networks import checkpoint
+from ddim.sampling.generator import Generator
 from ddim.sampling.grid import save_png
 from ddim.training import resume
 from ddim.training.batches import Batches
@@ -90,12 +91,14 @@ class ValKid(keras.callbacks.Callback):
     """Puts `val_kid` (pooled) and `val_kid_batches` of the EMA network into the logs,
     or figures of another `name`.
 
-    `draw` yields batches of images, the same every time but for the weights.
+    `draw` yields batches of a generator's images, the same every time but for the
+    weights.
     """
 
     def __init__(
         self,
-        draw: Callable[[], Iterable[np.ndarray]],
+        generator: Generator,
+        draw: Callable[[Generator], Iterable[np.ndarray]],
         encoder: Encoder,
         real_features: np.ndarray,
         batch_size: int,
@@ -103,18 +106,27 @@ class ValKid(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.name = name
+        self.generator = generator
         self.draw = draw
         self.encoder = encoder
         self.real_features = real_features
         self.batch_size = batch_size
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        generated = np.concatenate([self.encoder(batch) for batch in self.draw()])
+        generated = self.features(self.generator)
         logs[self.name] = kid(self.real_features, generated)
         batch_size = min(self.batch_size, len(generated), len(self.real_features))
         logs[f"{self.name}_batches"] = kid_batches(
             self.real_features, generated, batch_size
         )
+
+    def features(self, generator: Generator) -> np.ndarray:
+        """Of the images that are drawn by a generator (n, features)."""
+        return np.concatenate([self.encoder(one) for one in self.draw(generator)])
+
+    def of(self, generator: Generator) -> float:
+        """KID of what another generator draws."""
+        return kid(self.real_features, self.features(generator))
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -129,35 +141,52 @@ class SampleGrid(keras.callbacks.Callback):
         save_png(self.folder / f"epoch_{epoch + 1:04d}.png", self.draw())
 
 
-class KeepBest(keras.callbacks.Callback):
-    """Saves the EMA weights of the epoch with the lowest `val_kid`.
+class EpochFile(keras.callbacks.Callback):
+    """Keeps a file that belongs to an epoch.
 
     Each epoch's file has its own name: a saved state names the one it belongs to.
     """
 
-    def __init__(self, folder: Path, best: float = math.inf, epoch: int = 0) -> None:
+    NAME = ("file", "")
+    """What stands before and after the epoch's number."""
+
+    def __init__(self, folder: Path, epoch: int = 0) -> None:
         super().__init__()
         self.folder = folder
-        self.best = best
         self.epoch = epoch
 
     @property
     def path(self) -> Path:
-        """File of the best weights so far; epoch 0 stands for none."""
-        return self.folder / f"best_{self.epoch:04d}.weights.h5"
+        """Where the file is; epoch 0 stands for none."""
+        start, end = self.NAME
+        return self.folder / f"{start}_{self.epoch:04d}{end}"
+
+    def forget_others(self) -> None:
+        """Delete the files of other epochs."""
+        for path in self.folder.glob("_*".join(self.NAME)):
+            if path != self.path:
+                path.unlink()
+
+
+class KeepBest(EpochFile):
+    """Saves the EMA weights of the epoch with the lowest `val_kid`."""
+
+    NAME = ("best", ".weights.h5")
+
+    def __init__(self, folder: Path, best: float = math.inf, epoch: int = 0) -> None:
+        super().__init__(folder, epoch)
+        self.best = best
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         if not math.isfinite(logs["val_kid"]):
             raise NotFiniteError(self.model, "val_kid", logs["val_kid"], epoch)
-        if logs["val_kid"] < self.best:
-            self.best, self.epoch = logs["val_kid"], epoch + 1
-            checkpoint.save_weights(self.model.ema_network, self.path)
+        self.offer(logs["val_kid"], epoch + 1, self.model.ema_network)
 
-    def forget_others(self) -> None:
-        """Delete the weights of epochs that are no longer the best."""
-        for path in self.folder.glob("best_*.weights.h5"):
-            if path != self.path:
-                path.unlink()
+    def offer(self, val_kid: float, epoch: int, network: keras.Model) -> None:
+        """Save these weights if their `val_kid` is the lowest so far."""
+        if val_kid < self.best:
+            self.best, self.epoch = val_kid, epoch
+            checkpoint.save_weights(network, self.path)
 
 
 class History(keras.callbacks.Callback):
@@ -182,11 +211,17 @@ class SaveState(keras.callbacks.Callback):
     """Saves what a resumed training needs; comes last in the list of callbacks."""
 
     def __init__(
-        self, folder: Path, best: KeepBest, table: History, epochs: int
+        self,
+        folder: Path,
+        best: KeepBest,
+        table: History,
+        epochs: int,
+        *others: EpochFile,
     ) -> None:
         super().__init__()
         self.folder, self.best, self.table = folder, best, table
         self.epochs = epochs
+        self.kept = (best, *others)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         state = {
@@ -197,8 +232,10 @@ class SaveState(keras.callbacks.Callback):
             "history": self.table.rows,
         }
         variables = state_variables(self.model)
-        resume.save(self.folder, variables, state, beside=[self.best.path])
-        self.best.forget_others()
+        beside = [one.path for one in self.kept]
+        resume.save(self.folder, variables, state, beside)
+        for one in self.kept:
+            one.forget_others()
 
 
 def state_variables(model: keras.Model) -> list[keras.Variable]:

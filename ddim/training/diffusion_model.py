@@ -74,6 +74,11 @@ class DiffusionModel(keras.Model):
         )
         learned = train.loss_weighting == "learned"
         self.uncertainty = uncertainty.build() if learned else None
+        self.snapshots = {
+            sigma_rel: [self._average_of(weight) for weight in self.network.weights]
+            for sigma_rel in ema.SNAPSHOTS
+            if train.ema_candidates
+        }
         self.means = {
             target: keras.metrics.Mean(name=f"{target[0]}_loss")
             for target in self.targets()
@@ -162,9 +167,19 @@ class DiffusionModel(keras.Model):
     def _update_ema(self) -> None:
         """Average in the weights that the last step left."""
         updates = self.ema_updates + 0.0
-        decay = ema.decay_at(updates, self.settings.ema_decay)
-        ema.update(self.ema_network.weights, self.network.weights, decay)
+        name, decay = self.settings.ema, self.settings.ema_decay
+        averages = [(name, self.settings.ema_sigma_rel, self.ema_network.weights)]
+        averages += [("power", *snapshot) for snapshot in self.snapshots.items()]
+        for name, sigma_rel, average in averages:
+            decay_now = ema.DECAYS[name](updates, decay, sigma_rel)
+            ema.update(average, self.network.weights, decay_now)
         self.ema_updates.assign(updates + 1)
+
+    def _average_of(self, weight: keras.Variable) -> keras.Variable:
+        """Starts as zero, which the first update replaces."""
+        return self.add_weight(
+            name=weight.name, shape=weight.shape, initializer="zeros", trainable=False
+        )
 
     def _normalize(self, images: Tensor) -> Tensor:
         return (ops.cast(images, "float32") / 255 - self._mean) / self._std

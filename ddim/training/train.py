@@ -32,6 +32,7 @@ from ddim.training import (
     callbacks,
     devices,
     input_pipeline,
+    mixes,
     optimizers,
     resume,
 )
@@ -79,15 +80,16 @@ def train(
     model, training, validation = set_up(description, train, paths)
     generator = compile_generator(model.ema_network, description, train.batch_size)
     with devices.undivided():
-        figures = [val_kid(generator, train, kid, paths, train.kid_steps)]
+        judge = val_kid(generator, train, kid, paths, train.kid_steps)
     rows, best = run(
         model,
         [Phase(training, validation, train.epochs)],
         description,
         work,
         paths,
-        figures=figures,
+        figures=[judge],
         draw=partial(sample_grid, generator, train, train.sample_steps),
+        mixing=partial(mixes.make, description, train, work, judge),
         more_callbacks=more_callbacks,
     )
     files.write_json(paths.training, _summary(rows, best))
@@ -111,6 +113,7 @@ def run(
     *,
     figures: Sequence[keras.callbacks.Callback],
     draw: Callable[[], np.ndarray],
+    mixing: Callable[[callbacks.KeepBest], list[mixes.MixAverages]] = lambda best: [],
     more_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> tuple[list[dict], callbacks.KeepBest]:
     """Train one phase after another, from where the state in `work` stands.
@@ -124,6 +127,7 @@ def run(
     )
     publish = partial(_publish, work, paths)
     history = callbacks.History(work, state.get("history", []), publish)
+    mixed = mixing(best)
     trained = state.get("epochs", 0)
     with _best_survives(best, description, paths):
         for phase in phases:
@@ -140,9 +144,10 @@ def run(
                     *figures,
                     callbacks.SampleGrid(work, draw),
                     best,
+                    *mixed,
                     history,
                     *more_callbacks,
-                    callbacks.SaveState(work, best, history, phases[-1].until),
+                    callbacks.SaveState(work, best, history, phases[-1].until, *mixed),
                 ],
             )
             trained = phase.until
@@ -237,7 +242,8 @@ def val_kid(
     features, _ = reference.load(paths.reference, kid, data_digest)
     images = train.kid_images or len(features)
     return callbacks.ValKid(
-        partial(generator.batches, images, steps, train.seed, method=method),
+        generator,
+        lambda one: one.batches(images, steps, train.seed, method=method),
         inception.encoder(kid, generator.shape[-1]),
         features,
         kid.batch_size,
@@ -267,9 +273,13 @@ def _publish(work: Path, paths: Paths) -> None:
 def _summary(rows: Sequence[dict], best: callbacks.KeepBest) -> dict[str, Any]:
     """The figures by which experiments are compared."""
     last = rows[-1]
+    mixed = {key: last[key] for key in last if key.startswith(mixes.VAL_KID)}
+    won = [key.removeprefix(mixes.VAL_KID) for key in mixed if mixed[key] == best.best]
     return {
         "best_val_kid": best.best,
         "best_epoch": best.epoch,
         "epochs": len(rows),
         **{key: last[key] for key in ("val_n_loss", "val_i_loss", "val_kid")},
+        **mixed,
+        **({"best_sigma_rel": float(won[0])} if won else {}),
     }

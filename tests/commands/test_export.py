@@ -84,6 +84,15 @@ def tidy(text):
     return ends and "\n\n\n" not in text
 
 
+def test_a_card_says_which_mix_the_weights_are():
+    training = {"epochs": 3, "best_epoch": 3, "best_val_kid": 0.5, "val_kid": 0.75}
+    text = card(
+        settings=tiny_settings().model_dump(),
+        training={**training, "best_sigma_rel": 0.15},
+    )
+    assert "weights of sigma_rel 0.15, mixed after epoch 3, whose val_kid was" in text
+
+
 @pytest.mark.parametrize("text", [card(), card(pictures={"steps.png": None})])
 def test_a_card_is_tidy_markdown(text):
     assert tidy(text)

@@ -217,7 +217,7 @@ def test_the_choices_named_in_the_settings_are_those_there_are():
     from ddim import runtime
     from ddim.networks import blocks
     from ddim.settings import sections
-    from ddim.training import optimizers
+    from ddim.training import ema, optimizers
 
     for choice, choices in (
         (sections.NoiseInput, blocks.NOISE_INPUTS),
@@ -227,6 +227,7 @@ def test_the_choices_named_in_the_settings_are_those_there_are():
         (sections.Upsampling, blocks.UPSAMPLINGS),
         (sections.Optimizer, optimizers.OPTIMIZERS),
         (sections.LearningRateSchedule, optimizers.LEARNING_RATE_SCHEDULES),
+        (sections.Averaging, ema.DECAYS),
         (sections.Backend, runtime.BACKENDS),
     ):
         assert set(get_args(choice)) == set(choices)

@@ -37,10 +37,12 @@ def write_model(folder: Path, paths: Paths, seed: int, **network) -> Path:
     return folder / "model"
 
 
-def register(model: Path, val_kid: float, **conditions) -> str | None:
+def register(
+    model: Path, val_kid: float, figures: dict | None = None, **conditions
+) -> str | None:
     """Train, evaluate and register, as far as MLflow can tell; returns the run."""
     weights = model / "model.weights.h5"
-    history = {("val_kid", 1): val_kid, ("val_kid", 2): val_kid + 1}
+    history = {("val_kid", 1): val_kid, ("val_kid", 2): val_kid + 1, **(figures or {})}
     settings = SETTINGS.model_dump()
     with tracking.attach("ddim", settings, weights, history) as run:
         run.register(model, SETTINGS, {"conditions": {**CONDITIONS, **conditions}})

@@ -89,7 +89,11 @@ SINGLE = [
     ("train.warmup_steps", -1, "expected 0 or more; received -1"),
     ("train.gradient_clip_norm", 0.0, "expected 1e-06 or more; received 0.0"),
     ("train.gradient_clip_norm", "null", "expected a number; received 'null'"),
+    ("train.ema", "polynomial", "expected 'exponential' or 'power'"),
     ("train.ema_decay", 1.0, "received 1.0"),
+    ("train.ema_sigma_rel", 0.3, "expected 0.25 or less; received 0.3"),
+    ("train.ema_candidates", [0.1, 0.1], "expected each entry once"),
+    ("train.ema_candidates", [0.1, 0.001], "expected 0.015 or more"),
     ("train.horizontal_flips", "true", "expected true or false; received 'true'"),
     ("train.augmentation", -0.1, "expected 0 or more; received -0.1"),
     ("train.augmentation", 0.12, "expected 0.0 with network.augmentation: false"),
@@ -230,6 +234,11 @@ COMBINED = [
         "of the predicted noise is one of the image times noise/signal, which is up to "
         "50 by "
         "diffusion.min_signal_rate; received noise",
+    ),
+    (
+        {"train.ema_candidates": [0.1], "train.epochs": 1001},
+        "train.epochs",
+        "expected 1000 or less with ema_candidates; received 1001",
     ),
     (
         {"sampling.guidance_scale": 3.0},

@@ -147,6 +147,14 @@ def test_val_kid_is_a_metric_of_the_model_and_one_point_of_the_run(project, mode
     assert steps(run_id, "val_kid") == [1, 2]
 
 
+def test_val_kid_of_a_model_may_be_that_of_a_mix(project, models):
+    register(models[0], 2.0, {("val_kid_ema_0.2", 2): 1.5})
+    (model,) = logged()
+    (metric,) = model.metrics
+    assert (metric.key, metric.value, metric.step) == ("val_kid_ema_0.2", 1.5, 2)
+    assert only() == {"best": 1, "val_kid": [1.5]}
+
+
 def test_a_weights_file_is_known_by_its_content(project, models):
     register(models[0], 2.0, weights="a.h5", weights_sha256="0123")
     register(models[1], 1.0, weights="b.h5", weights_sha256="0123")

@@ -9,8 +9,8 @@ import pytest
 from ddim import tracking
 from ddim.errors import DdimError
 from ddim.signals import Stopped
-from ddim.tracking import store
-from ddim.training import callbacks
+from ddim.tracking import curves, store
+from ddim.training import callbacks, mixes
 from tests.support.tracked_stages import FIRST, HISTORY, SETTINGS, client, runs, steps
 
 
@@ -73,6 +73,15 @@ def test_a_run_shows_its_best_val_kid_however_it_ends(project):
     found = runs()[0].data.metrics
     assert (found["best_val_kid"], found["best_epoch"]) == (0.05, 5)
     assert steps(run.run_id, "best_val_kid") == [1, 2, 3, 4, 5]
+
+
+def test_a_mix_of_averages_may_be_the_best():
+    mixed = {(f"{mixes.VAL_KID}{k}", 2): val_kid for k, val_kid in ((0.1, 4), (0.2, 1))}
+    found = curves.best_so_far({("val_kid", 1): 2, ("val_kid", 2): 3, **mixed})
+    assert {key: found[key] for key in found if key[0] != curves.FIRST_CHART} == {
+        **{("best_val_kid", 1): 2, ("best_epoch", 1): 1},
+        **{("best_val_kid", 2): 1, ("best_epoch", 2): 2},
+    }
 
 
 def test_the_page_takes_the_experiment_for_one_of_machine_learning(project):

@@ -66,7 +66,7 @@ def save(self, epoch, logs, save=callbacks.SaveState.on_epoch_end):
         os.kill(os.getpid(), signal.SIGTERM)
 
 callbacks.SaveState.on_epoch_end = save
-train._val_kid = Judge
+train.val_kid = Judge
 runpy.run_module("stages.train", run_name="__main__")
 """
 

@@ -70,10 +70,14 @@ def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
     paths, _ = trained
     table = pd.read_csv(paths.history)
     loaded = checkpoint.load(paths.checkpoint)
-    batch_size = settings.train.batch_size
-    generator = compile_generator(loaded.network, loaded.description, batch_size)
     judge = training.val_kid(
-        generator, settings.train, settings.kid, paths, settings.train.kid_steps
+        compile_generator(
+            loaded.network, loaded.description, settings.train.batch_size
+        ),
+        settings.train,
+        settings.kid,
+        paths,
+        settings.train.kid_steps,
     )
     logs: dict = {}
     judge.on_epoch_end(0, logs)
@@ -289,7 +293,7 @@ def test_another_code_does_not_go_on_with_a_state(
 ):
     _, first = run(settings, paths, epochs=1)
     code = {**resume.code(), "ddim/diffusion/losses.py": "edited"}
-    monkeypatch.setattr(resume, "code", lambda stage="train": code)
+    monkeypatch.setattr(resume, "code", lambda: code)
     _, second = run(settings, paths, epochs=1)
     assert first != second
     assert "starting at epoch 1; 1 unfinished" in capsys.readouterr().out
@@ -315,7 +319,7 @@ def test_weights_of_an_epoch_that_was_never_finished_are_not_mixed_up(
     best.on_epoch_end(4, {"val_kid": 1.0})
     assert before.exists()
     assert best.path.name == "best_0005.weights.h5"
-    save = callbacks.SaveState(Path("work"), best, table, epochs=9)
+    save = callbacks.SaveState(Path("work"), best, table, 9)
     monkeypatch.setattr(callbacks, "state_variables", lambda model: [])
     save.on_epoch_end(4, {})
     assert not before.exists()
