@@ -31,8 +31,7 @@ class Ours:
             self.model.ema_network, workload.description(work), work.batch_size
         )
         self.firsts = partial(FirstPredictions().wrap, None)
-        encoder = inception.build("random", "mixed8", work.kid_size, 3)
-        self.encode = inception.compiled(encoder, work.batch_size)
+        self.encode = inception.compiled(workload.encoder(work), work.batch_size)
         shape = (2, workload.VALIDATION_IMAGES, 1280)
         self.features = np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
@@ -86,10 +85,9 @@ class Tutorial:
 
     def __init__(self, work: Workload) -> None:
         from benchmarks import reference
-        from ddim.metrics import inception
 
         self.work = work
-        encoder = inception.build("random", "mixed8", work.kid_size, 3)
+        encoder = workload.encoder(work)
         few, many = work.sampling_steps
         self.few = reference_model(work, encoder, few)
         self.many = reference_model(work, encoder, many)

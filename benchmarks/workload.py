@@ -4,6 +4,7 @@ Imports no backend by name: `benchmarks.gpu` uses it on JAX alone.
 """
 
 import math
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from ddim import runtime
 from ddim.data.normalizer import Normalizer
+from ddim.metrics import inception
 from ddim.networks.description import Description
 from ddim.settings import params
 from ddim.settings.params import Params
@@ -116,3 +118,14 @@ def forward_flops(network: keras.Model) -> float:
             area = math.prod(layer.kernel_size) * height * width
             total += 2.0 * area * maps.shape[-1] * layer.filters
     return total
+
+
+def encoder(work: Workload) -> keras.Model:
+    """InceptionV3 up to mixed8, untrained: it costs what the trained one costs."""
+    network = keras.applications.InceptionV3(
+        include_top=False, weights=None, input_shape=(work.kid_size, work.kid_size, 3)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "inception.weights.h5")
+        network.save_weights(path)
+        return inception.build(str(path), "mixed8", work.kid_size, 3)

@@ -1,4 +1,4 @@
-"""Compute the Inception features of the validation and training images."""
+"""Compute the features of the validation and training images."""
 
 from ddim import runtime
 from ddim.errors import one_plain_message

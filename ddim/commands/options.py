@@ -189,11 +189,12 @@ class Evaluate(Command):
     generated: Path = Field(alias="GENERATED_FOLDER")
     image_size: Side = Field(64, description="pixels that all images are resized to")
     weights: Text = Field(
-        "imagenet", description="of InceptionV3: imagenet, random or a file"
+        "imagenet",
+        description="of InceptionV3, imagenet or a file; random: random filters",
     )
     layer: Text = Field("pooled", description="of InceptionV3: pooled, mixed8, ...")
     resolution: Annotated[Integer, Field(ge=75, le=1024)] = Field(
-        75, description="of InceptionV3"
+        75, description="pixels that the encoder sees"
     )
     images: Images = Field(10_000, description="of each folder, at most")
     subsets: Count = Field(100, description="for the error")

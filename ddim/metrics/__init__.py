@@ -1,1 +1,1 @@
-"""Inception features of images, and figures that compare them."""
+"""Features of images, and figures that compare them."""

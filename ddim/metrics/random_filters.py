@@ -20,12 +20,12 @@ FILTERS = 24
 """At each scale: the dimensions of 3x3 filters of mean zero in three channels."""
 
 CELLS = 4
-"""Cells a side in which the strengths of responses are averaged."""
+"""Cells a side, at least, in which the strengths of responses are averaged."""
 
 COLOURS = 8
 """Pixels a side of the coarse colours."""
 
-LEAST_SIDE = 16
+LEAST_SIDE = 8
 """Pixels of the coarsest scale."""
 
 FAINT, TYPICAL = 0.02, 0.1
@@ -71,5 +71,5 @@ def _log_strengths(images: Any, kernel: np.ndarray) -> Any:
 
 
 def _cells(images: Any, cells: int) -> Any:
-    """Means of so many cells a side, without the pixels that are left over."""
+    """Means of square cells, without the pixels that are left over."""
     return ops.average_pool(images, images.shape[1] // cells)

@@ -1,4 +1,4 @@
-"""Inception features of the real images, once per data set and encoder."""
+"""Features of the real images, once per data set and encoder."""
 
 from collections.abc import Mapping
 from pathlib import Path

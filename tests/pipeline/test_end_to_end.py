@@ -229,7 +229,7 @@ def test_an_export_draws_the_same_picture_somewhere_else(project, tmp_path):
     figures = pd.read_csv(project / "metrics/kid.csv")
     assert f"| 5 | 5 | {figures['kid'][2]:.4f} |" in card
     assert "64 training and 16 validation images" in card
-    assert "random features" in card
+    assert "random filters" in card
 
 
 def test_a_card_leaves_out_what_belongs_to_another_model(project, tmp_path):

@@ -14,7 +14,7 @@ from tests.support.tracked_stages import client
 
 SETTINGS = tiny_settings()
 CONDITIONS = {
-    "encoder": "InceptionV3",
+    "encoder": "random filters",
     "weights": "random",
     "weights_sha256": None,
     "layer": "pooled",
