@@ -15,6 +15,7 @@ from PIL import Image
 
 from ddim.pictures import layout
 from tests.conftest import ROOT
+from tests.support.stores import client_of
 
 TRAINED = ["train", "distill", "evaluate", "render"]
 STAGES = ["prepare", "normalize", "reference", *TRAINED]
@@ -161,9 +162,7 @@ def test_a_setting_reaches_the_stages_it_is_for(project, override, expected):
 
 
 def test_the_best_of_the_trained_models_is_named(project, ablation):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    client = client_of(project)
     (model,) = client.search_registered_models()
     versions = client.search_model_versions(f"name = '{model.name}'")
     digests = [version.tags["checkpoint_sha256"] for version in versions]
@@ -176,9 +175,7 @@ def test_the_best_of_the_trained_models_is_named(project, ablation):
 def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(
     project, ablation
 ):
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    client = client_of(project)
     experiment = client.get_experiment_by_name("ddim")
     runs = client.search_runs([experiment.experiment_id])
     by_name = {run.data.tags["dvc.experiment"]: run for run in runs}

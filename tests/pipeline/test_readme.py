@@ -22,6 +22,7 @@ from PIL import Image
 
 from ddim.settings import params
 from tests.conftest import ROOT, tiny_values
+from tests.support.stores import client_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROGRAMS = r"(make|git|dvc|ddim|python|mlflow|curl|export|source|for|\.venv/|\w+=)"
@@ -131,9 +132,7 @@ PLACES = {
 
 
 def filled_in(command: str, project: Path) -> str:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    client = client_of(project)
     (model, *_) = client.search_registered_models()
     for pattern, place in PLACES.items():
         command = re.sub(

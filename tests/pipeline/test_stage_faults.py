@@ -14,6 +14,7 @@ from ddim import unfinished
 from ddim.paths import Paths
 from ddim.training import train
 from tests.conftest import ROOT, tiny_settings
+from tests.support.stores import client_of
 
 RUN = """
 import resource, sys
@@ -56,9 +57,7 @@ def start(project: Path, stage: str, limit: int = PLENTY) -> subprocess.Popen:
 
 def runs(project: Path) -> list[tuple[str, int]]:
     """Status and number of epochs of every MLflow run."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{project / 'mlflow.db'}")
+    client = client_of(project)
     return [
         (run.info.status, len(client.get_metric_history(run.info.run_id, "val_kid")))
         for run in client.search_runs(["1"])

@@ -1,5 +1,8 @@
 """Projects that have a store, and one that has not."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from ddim.tracking import store
@@ -29,3 +32,15 @@ def weights(tmp_path):
     path = tmp_path / "model.weights.h5"
     path.write_bytes(b"weights")
     return path
+
+
+def client_of(project: Path) -> Any:
+    """MLflow's client of a project's store, imported as quietly as the pipeline does.
+
+    Its first import in a process settles what it prints in all tests that follow.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in store.SWITCHES.items():
+            patch.setenv(name, value)
+        from mlflow import MlflowClient
+    return MlflowClient(f"sqlite:///{project / 'mlflow.db'}")

@@ -3,6 +3,7 @@
 import math
 import shutil
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,6 +30,7 @@ def test_an_exception_marks_the_run_and_a_resumed_one_ends_well(project, error, 
 
 def test_a_loss_that_is_no_number_marks_the_run_failed(project):
     check = callbacks.StopOnNonFinite(late=0)
+    check.set_model(SimpleNamespace(section="train"))
     check.on_epoch_begin(1, {})
     run = tracking.start("ddim", SETTINGS)
     run.log_values(FIRST)
