@@ -53,7 +53,7 @@ def build(layer: str, shape: Shape) -> keras.Model:
     x = inputs
     while x.shape[1] >= LEAST_SIDE:
         features.append(_log_strengths(x, _filters(generator, x.shape[-1])))
-        x = ops.average_pool(x, 2)
+        x = keras.layers.AveragePooling2D(2)(x)
     flat = [ops.reshape(x, (-1, int(np.prod(x.shape[1:])))) for x in features]
     return keras.Model(inputs, ops.concatenate(flat, axis=-1), name="random_filters")
 
@@ -72,4 +72,4 @@ def _log_strengths(images: Any, kernel: np.ndarray) -> Any:
 
 def _cells(images: Any, cells: int) -> Any:
     """Means of square cells, without the pixels that are left over."""
-    return ops.average_pool(images, images.shape[1] // cells)
+    return keras.layers.AveragePooling2D(images.shape[1] // cells)(images)
