@@ -21,7 +21,7 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
 	@echo "make test    the tests; make slow-test the few that take minutes each"
-	@echo "make repro   the whole pipeline as params.yaml says (real flowers; hours on a GPU)"
+	@echo "make repro   the whole pipeline as params.yaml says (real flowers; hours)"
 	@echo "make tour    a notebook that takes the process apart, after make demo"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
 	@echo "make lint    linter, types, and the directions of imports"

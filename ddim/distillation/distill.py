@@ -18,7 +18,8 @@ from ddim.sampling.generator import compile_generator
 from ddim.sampling.method import Method
 from ddim.settings.sections import DistillParams, KidParams, TrainParams
 from ddim.training import batches, optimizers
-from ddim.training.train import Phase, run, sample_grid, val_kid
+from ddim.training.loop import Phase, run
+from ddim.training.train import sample_grid, val_kid
 
 STEPS = (1, 2)
 """Network evaluations that the student is measured with; the last decide."""

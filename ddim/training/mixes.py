@@ -83,7 +83,7 @@ class MixAverages(EpochFile):
         mixes = self.shares[:, epoch] @ snapshots
         if epoch:
             self.epoch = epoch
-            mixes += np.load(self.path)
+            mixes += np.load(self.path, allow_pickle=False)
         self.epoch = epoch + 1
         with atomic(self.path) as temporary:
             np.save(temporary, mixes)

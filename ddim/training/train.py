@@ -1,9 +1,6 @@
-"""Training: Keras's `fit` with callbacks that measure, keep and show the model."""
+"""The stage train: what is trained on what, and how it is measured and shown."""
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,6 @@ from ddim import files, runtime
 from ddim.data import crops, normalizer
 from ddim.errors import DdimError
 from ddim.metrics import inception, reference
-from ddim.networks import checkpoint
 from ddim.networks.description import Description
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import Generator, compile_generator
@@ -32,12 +28,12 @@ from ddim.training import (
     callbacks,
     devices,
     input_pipeline,
+    loop,
     mixes,
     optimizers,
     resume,
 )
 from ddim.training.batches import Batches
-from ddim.training.callbacks import SeedEpochs, StopOnNonFinite
 from ddim.training.diffusion_model import DiffusionModel
 
 
@@ -81,9 +77,9 @@ def train(
     generator = compile_generator(model.ema_network, description, train.batch_size)
     with devices.undivided():
         judge = val_kid(generator, train, kid, paths, train.kid_steps)
-    rows, best = run(
+    rows, best = loop.run(
         model,
-        [Phase(training, validation, train.epochs)],
+        [loop.Phase(training, validation, train.epochs)],
         description,
         work,
         paths,
@@ -93,91 +89,6 @@ def train(
         more_callbacks=more_callbacks,
     )
     files.write_json(paths.training, _summary(rows, best))
-
-
-@dataclass(frozen=True)
-class Phase:
-    """The epochs up to number `until`, on the same batches."""
-
-    training: Batches
-    validation: Batches | None
-    until: int
-
-
-def run(
-    model: DiffusionModel,
-    phases: Sequence[Phase],
-    description: Description,
-    work: Path,
-    paths: Paths,
-    *,
-    figures: Sequence[keras.callbacks.Callback],
-    draw: Callable[[], np.ndarray],
-    mixing: Callable[[callbacks.KeepBest], list[mixes.MixAverages]] = lambda best: [],
-    more_callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> tuple[list[dict], callbacks.KeepBest]:
-    """Train one phase after another, from where the state in `work` stands.
-
-    `figures` add val_kid to the logs, `draw` returns the picture of an epoch. Leaves
-    the best EMA weights, the history and the pictures where `paths` says.
-    """
-    state = resume.restore(work, callbacks.state_variables(model))
-    best = callbacks.KeepBest(
-        work, state.get("best_val_kid", float("inf")), state.get("best_epoch", 0)
-    )
-    publish = partial(_publish, work, paths)
-    history = callbacks.History(work, state.get("history", []), publish)
-    mixed = mixing(best)
-    trained = state.get("epochs", 0)
-    with _best_survives(best, description, paths):
-        for phase in phases:
-            if trained >= phase.until:
-                continue
-            fit(
-                model,
-                phase.training,
-                phase.validation,
-                epochs=phase.until,
-                trained=trained,
-                verbose=1 if sys.stdout.isatty() else 2,
-                callbacks=[
-                    *figures,
-                    callbacks.SampleGrid(work, draw),
-                    best,
-                    *mixed,
-                    history,
-                    *more_callbacks,
-                    callbacks.SaveState(work, best, history, phases[-1].until, *mixed),
-                ],
-            )
-            trained = phase.until
-    publish()
-    checkpoint.save(paths.checkpoint, best.path, description)
-    return history.rows, best
-
-
-def fit(
-    model: DiffusionModel,
-    training: Batches,
-    validation: Batches | None,
-    *,
-    epochs: int,
-    trained: int,
-    verbose: int = 0,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
-) -> None:
-    """Train from epoch `trained` on, reproducibly; stop where the loss breaks down."""
-    training.start_epoch(trained)
-    inputs, validation_inputs = input_pipeline.feed(model, training, validation)
-    model.fit(
-        inputs,
-        validation_data=validation_inputs,
-        epochs=epochs,
-        initial_epoch=trained,
-        shuffle=False,
-        verbose=verbose,
-        callbacks=[SeedEpochs(training), StopOnNonFinite(), *callbacks],
-    )
 
 
 def set_up(
@@ -209,23 +120,6 @@ def build_model(description: Description, train: TrainParams) -> DiffusionModel:
     """An untrained model, the same for the same seed."""
     keras.utils.set_random_seed(train.seed)
     return DiffusionModel(description, train)
-
-
-@contextmanager
-def _best_survives(
-    best: callbacks.KeepBest, description: Description, paths: Paths
-) -> Iterator[None]:
-    """Keep the best model so far where a training breaks down."""
-    try:
-        yield
-    except callbacks.NotFiniteError as error:
-        if not best.epoch:
-            raise
-        checkpoint.save(paths.checkpoint, best.path, description)
-        raise DdimError(
-            f"{error}. The best model so far, of epoch {best.epoch}, is in "
-            f"{paths.checkpoint}"
-        ) from None
 
 
 def val_kid(
@@ -261,13 +155,6 @@ def sample_grid(
         rows * columns, steps, train.seed, labels=labels, method=method
     )
     return image_grid(images, rows, columns)
-
-
-def _publish(work: Path, paths: Paths) -> None:
-    """Put the history and the sample grids where a user looks for them."""
-    for picture in sorted((work / callbacks.EPOCHS).glob("*.png")):
-        files.copy(picture, paths.epochs / picture.name)
-    files.copy(work / callbacks.HISTORY, paths.history)
 
 
 def _summary(rows: Sequence[dict], best: callbacks.KeepBest) -> dict[str, Any]:

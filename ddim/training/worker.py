@@ -3,7 +3,8 @@
 from ddim.networks.description import Description
 from ddim.settings.sections import TrainParams
 from ddim.training import callbacks, devices, resume
-from ddim.training.train import fit, set_up
+from ddim.training.loop import fit
+from ddim.training.train import set_up
 
 
 def work(description: Description, train: TrainParams) -> None:

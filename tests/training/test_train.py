@@ -293,7 +293,7 @@ def test_another_code_does_not_go_on_with_a_state(
 ):
     _, first = run(settings, paths, epochs=1)
     code = {**resume.code(), "ddim/diffusion/losses.py": "edited"}
-    monkeypatch.setattr(resume, "code", lambda: code)
+    monkeypatch.setattr(resume, "code", lambda stage="train": code)
     _, second = run(settings, paths, epochs=1)
     assert first != second
     assert "starting at epoch 1; 1 unfinished" in capsys.readouterr().out
