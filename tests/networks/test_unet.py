@@ -103,7 +103,9 @@ def test_each_input_acts_on_its_own_image_alone(changes, index):
     inputs[index] = inputs[index].copy()
     inputs[index][1] = 0
     change = np.abs(predict(network, inputs) - before).max(axis=(1, 2, 3))
-    assert change[1] > 1e-4 * np.abs(before).max()
+    # The labels are one of three parts of an embedding; the others stay.
+    least = 1e-4 if network.inputs[index].name == "labels" else 1e-3
+    assert change[1] > least * np.abs(before).max()
     np.testing.assert_allclose(change[[0, 2, 3]], 0.0, atol=1e-5 * np.abs(before).max())
 
 
