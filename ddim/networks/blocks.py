@@ -20,6 +20,7 @@ from ddim.networks.fast_layers import (
     Maps,
     PortableGlorotUniform,
     Tensor,
+    swish,
 )
 
 VARIANCE_MARGIN = 1e-6
@@ -41,7 +42,7 @@ over all channels of one pixel.
 """
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "swish": keras.activations.silu,
+    "swish": swish,
     "gelu": keras.activations.gelu,
     "relu": keras.activations.relu,
 }

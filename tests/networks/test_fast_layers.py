@@ -187,3 +187,35 @@ def test_layers_with_constants_are_those_of_the_concatenation_on_jax():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_bias_in_bfloat16_gets_the_whole_sum_of_its_gradient():
+    import tensorflow as tf
+
+    layer = fast_layers.Conv2D(3, 1, dtype="mixed_bfloat16", name="convolution")
+    layer.build((None, 64, 64, 2))
+    random = np.random.default_rng(0)
+    images = random.normal(size=(16, 64, 64, 2)).astype("float32")
+    upstream = tf.cast(random.normal(0.1, 1.0, (16, 64, 64, 3)), tf.bfloat16)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(tf.cast(layer(images) * upstream, tf.float32))
+    (received,) = tape.gradient(total, [layer.bias.value])
+    expected = upstream.numpy().astype("float64").sum((0, 1, 2))
+    np.testing.assert_allclose(received.numpy(), expected, rtol=2**-8)
+
+
+def test_the_slope_of_swish_in_bfloat16_is_its_formula():
+    import tensorflow as tf
+
+    x = tf.cast(np.linspace(-12, 12, 4001), tf.bfloat16)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        outputs = fast_layers.swish(x)
+    slopes = tape.gradient(outputs, x).numpy().astype("float64")
+    exact = x.numpy().astype("float64")
+    share = 1 / (1 + np.exp(-exact))
+    np.testing.assert_allclose(
+        outputs.numpy().astype("float64"), exact * share, rtol=2**-6
+    )
+    expected = share * (1 + exact * (1 - share))
+    np.testing.assert_allclose(slopes, expected, rtol=2**-8, atol=1e-6)
