@@ -12,6 +12,7 @@ from ddim import files, runtime
 from ddim.data import crops, normalizer
 from ddim.errors import DdimError
 from ddim.metrics import inception, reference
+from ddim.networks.cost import cost
 from ddim.networks.description import Description
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import Generator, compile_generator
@@ -88,7 +89,7 @@ def train(
         mixing=partial(mixes.make, description, train, work, judge),
         more_callbacks=more_callbacks,
     )
-    files.write_json(paths.training, _summary(rows, best))
+    files.write_json(paths.training, _summary(rows, best) | cost(model.network))
 
 
 def set_up(
