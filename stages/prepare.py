@@ -2,6 +2,7 @@
 
 from ddim.errors import one_plain_message
 from ddim.paths import PATHS, resolve
+from ddim.preparation.caption import SOURCE
 from ddim.preparation.prepare import prepare
 from ddim.preparation.sources import SOURCES
 from ddim.settings import params
@@ -14,6 +15,7 @@ def main() -> None:
         folder=resolve(data.folder),
         images=data.images,
         seed=data.seed,
+        captions=data.captions == SOURCE,
     )
     prepare(
         PATHS.crops,
@@ -22,6 +24,7 @@ def main() -> None:
         channels=data.channels,
         train_fraction=data.train_fraction,
         skip_unreadable=data.skip_unreadable,
+        captions=data.captions,
     )
 
 

@@ -60,6 +60,26 @@ class StreamedArray:
         npy.write_array_header_1_0(self._file, header)
 
 
+class StreamedLines:
+    """A UTF-8 text file written line by line; `digest` is its SHA-256 so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.digest = hashlib.sha256()
+        self._file = path.open("wb")
+
+    def append(self, line: str) -> None:
+        """Add a line, which must not hold a line break itself."""
+        data = f"{line}\n".encode()
+        self._file.write(data)
+        self.digest.update(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 @contextmanager
 def filled_at_once(folder: Path, last: str) -> Iterator[Path]:
     """Give a folder to write in; its files move to `folder` only if all went well.

@@ -15,7 +15,9 @@ class Kind:
 
     name: str
     colours: tuple[tuple[Colour, Colour], ...]
+    colour_names: tuple[str, ...]
     centres: tuple[Colour, ...]
+    centre_names: tuple[str, ...]
     petals: tuple[int, int]
     width: Span
     widest: Span

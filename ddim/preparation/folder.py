@@ -8,7 +8,7 @@ FOLDER/*.jpg                one split, one class
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ from typing import NoReturn
 from PIL import Image
 
 from ddim.errors import DdimError, one_line
+from ddim.preparation import caption_files
 from ddim.preparation.images import decode
 from ddim.preparation.items import (
     NO_CLASS,
@@ -45,8 +46,10 @@ class Found:
     label: str
 
 
-def open_folder(folder: Path) -> Source:
+def open_folder(folder: Path, *, captions: bool = False) -> Source:
     """Find the images of a folder; nothing is decoded until an item is loaded.
+
+    With `captions` items have those of `ddim.preparation.caption_files`.
 
     The order within a split is fixed by the files' names alone and mixes the classes
     evenly. Raises `DdimError` for a folder without images, for links that lead out of
@@ -66,11 +69,16 @@ def open_folder(folder: Path) -> Source:
             "data.folder: expected all images in class folders or none; "
             f"received '{one_line(str(loose))}' beside class folders"
         )
+    caption_of = None
+    if captions:
+        paths = {file.path for file in found}
+        caption_of = caption_files.find(folder.resolve(), paths)
     splits = {}
     for name in (*SPLITS, ONE_SPLIT):
         files = [file for file in found if file.split == name]
         if files:
-            splits[name] = Split(len(files), _items(folder, mixed(files), classes))
+            items = _items(folder, mixed(files), classes, caption_of)
+            splits[name] = Split(len(files), items)
     return Source(
         kind="folder",
         name=_in_utf8(folder.resolve().name),
@@ -135,12 +143,16 @@ def _class(parts: tuple[str, ...]) -> str:
 
 
 def _items(
-    folder: Path, files: list[Found], classes: tuple[str, ...]
+    folder: Path,
+    files: list[Found],
+    classes: tuple[str, ...],
+    caption_of: Callable[[PurePosixPath], Callable[[], str]] | None,
 ) -> Iterator[Item]:
     numbers = {name: number for number, name in enumerate(classes)}
     for file in files:
         load = partial(_load, folder / file.path)
-        yield Item(numbers[file.label], one_line(str(file.path)), load)
+        caption = caption_of(file.path) if caption_of else None
+        yield Item(numbers[file.label], one_line(str(file.path)), load, caption)
 
 
 def _load(path: Path) -> Image.Image:

@@ -18,17 +18,23 @@ class UnreadableImageError(Exception):
     """One file is no image that can be used; the message says why, without its name."""
 
 
+class CaptionError(Exception):
+    """One image has no caption that can be used; the message says why."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One image: its label, a name for messages, and how to load it.
 
     The label is -1 if the source has classes but does not tell this image's.
-    `load` may run in any thread; it raises `UnreadableImageError` if it must.
+    `load` may run in any thread; it raises `UnreadableImageError` if it must. So may
+    `caption`, which raises `CaptionError`; None where the source knows no captions.
     """
 
     label: int
     name: str
     load: Callable[[], "Image.Image"]
+    caption: Callable[[], str] | None = None
 
 
 @dataclass(frozen=True)

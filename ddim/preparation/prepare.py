@@ -13,12 +13,19 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ddim.data.captions import file_of
 from ddim.data.crops import DATASET, PARTS
 from ddim.errors import DdimError, one_line
 from ddim.files import write_json
-from ddim.preparation.arrays import StreamedArray, filled_at_once
+from ddim.preparation.arrays import StreamedArray, StreamedLines, filled_at_once
+from ddim.preparation.caption import NONE, Captioner, captioner
 from ddim.preparation.images import square
-from ddim.preparation.items import Item, Source, UnreadableImageError
+from ddim.preparation.items import (
+    CaptionError,
+    Item,
+    Source,
+    UnreadableImageError,
+)
 from ddim.preparation.parallel import ordered_map
 
 NAMES_SHOWN = 20
@@ -47,6 +54,7 @@ def prepare(
     channels: int,
     train_fraction: float,
     skip_unreadable: bool = False,
+    captions: str = NONE,
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Crop and resize all images of a source; returns what `crops.dataset` will read.
@@ -54,15 +62,17 @@ def prepare(
     The first `train_fraction` of every official split goes to training, the rest to
     validation; an unreadable image moves no other across that border. Images pass
     through one by one, and the files appear only when all are done.
-    Raises `DdimError` if a part has too few images. Raises one that names unreadable
-    images, unless `skip_unreadable`.
+    `captions` is the setting `data.captions`. Raises `DdimError` if a part has too few
+    images. Raises one that names unreadable images, unless `skip_unreadable`, and one
+    that names images without a caption, where there are to be captions.
     """
     sizes = {name: split.size for name, split in source.splits.items()}
     # As TFDS cuts a split: the nearest whole number.
     borders = {name: round(size * train_fraction) for name, size in sizes.items()}
     total, train = sum(sizes.values()), sum(borders.values())
     _check_enough(train=train, validation=total - train)
-    crop = partial(_crop, size=image_size, channels=channels)
+    caption = captioner(captions, source)
+    crop = partial(_crop, size=image_size, channels=channels, caption=caption)
     placed = _place(source, borders)
     threads = min(os.cpu_count() or 1, MOST_THREADS)
     with (
@@ -71,9 +81,20 @@ def prepare(
     ):
         row_shape = (image_size, image_size, channels)
         with tqdm(results, source.name, total, unit="image", mininterval=1) as progress:
-            stored, digest, unreadable = _store(here, row_shape, progress)
+            stored, digest, unreadable, bare = _store(
+                here, row_shape, progress, captions=caption is not None
+            )
         if unreadable and not skip_unreadable:
-            raise DdimError(_complaint(unreadable))
+            raise DdimError(
+                f"data.folder: expected images; received {len(unreadable)} unreadable "
+                "files (data.skip_unreadable: true leaves them out):"
+                + _listed(unreadable)
+            )
+        if bare:
+            raise DdimError(
+                f"data.captions: expected a caption for every image; received "
+                f"{len(bare)} images without one:" + _listed(bare)
+            )
         totals = {
             part: sum(stored[split, part] for split in source.splits) for part in PARTS
         }
@@ -91,6 +112,7 @@ def prepare(
             },
             "classes": list(source.classes),
             "skipped": len(unreadable),
+            **({"captions": captions} if caption else {}),
             "sha256": digest,
         }
         write_json(here / DATASET, metadata)
@@ -113,23 +135,34 @@ def _check_enough(train: int, validation: int) -> None:
         )
 
 
+Crop = tuple[np.ndarray, str]
+"""An image and its caption, which is empty if there are no captions."""
+
+
 def _crop(
-    placed: Placed, *, size: int, channels: int
-) -> tuple[Placed, np.ndarray | UnreadableImageError]:
+    placed: Placed, *, size: int, channels: int, caption: Captioner | None
+) -> tuple[Placed, Crop | UnreadableImageError | CaptionError]:
     try:
-        return placed, square(placed.item.load(), size, channels)
-    except UnreadableImageError as error:
+        image = square(placed.item.load(), size, channels)
+        return placed, (image, caption(placed.item) if caption else "")
+    except (UnreadableImageError, CaptionError) as error:
         return placed, error
 
 
 def _store(
     folder: Path,
     row_shape: tuple[int, ...],
-    results: Iterable[tuple[Placed, np.ndarray | UnreadableImageError]],
-) -> tuple[Counts, str, list[str]]:
-    """Write crops as they come: counts by split and part, digest, complaints."""
+    results: Iterable[tuple[Placed, Crop | UnreadableImageError | CaptionError]],
+    *,
+    captions: bool,
+) -> tuple[Counts, str, list[str], list[str]]:
+    """Write crops as they come: counts by split and part, digest, complaints.
+
+    The complaints are about unreadable images, and about images without a caption.
+    """
     stored = Counts()
-    unreadable = []
+    unreadable: list[str] = []
+    bare: list[str] = []
     forms = {"": (row_shape, np.uint8), "_labels": ((), np.int32)}
     with ExitStack() as stack:
         arrays = {
@@ -139,23 +172,31 @@ def _store(
             for part in PARTS
             for suffix, form in forms.items()
         }
+        texts = {
+            part: stack.enter_context(StreamedLines(file_of(folder, part)))
+            for part in PARTS
+            if captions
+        }
         for placed, result in results:
-            if isinstance(result, UnreadableImageError):
+            if isinstance(result, UnreadableImageError | CaptionError):
                 reason = one_line(str(result))[:LONGEST_REASON]
-                unreadable.append(f"{placed.item.name} ({reason})")
+                listed = bare if isinstance(result, CaptionError) else unreadable
+                listed.append(f"{placed.item.name} ({reason})")
                 continue
-            arrays[placed.part].append(result)
+            image, caption = result
+            arrays[placed.part].append(image)
             arrays[f"{placed.part}_labels"].append(np.int32(placed.item.label))
+            if captions:
+                texts[placed.part].append(caption)
             stored[placed.split, placed.part] += 1
-    digests = b"".join(array.digest.digest() for array in arrays.values())
-    return stored, hashlib.sha256(digests).hexdigest(), unreadable
+    hashes = [array.digest for array in arrays.values()]
+    hashes += [text.digest for text in texts.values()]
+    digests = b"".join(each.digest() for each in hashes)
+    return stored, hashlib.sha256(digests).hexdigest(), unreadable, bare
 
 
-def _complaint(unreadable: list[str]) -> str:
-    more = len(unreadable) - NAMES_SHOWN
-    return (
-        f"data.folder: expected images; received {len(unreadable)} unreadable files "
-        "(data.skip_unreadable: true leaves them out):\n  "
-        + "\n  ".join(unreadable[:NAMES_SHOWN])
-        + (f"\n  and {more} more" if more > 0 else "")
-    )
+def _listed(names: list[str]) -> str:
+    """The first of these names, a line each."""
+    more = len(names) - NAMES_SHOWN
+    shown = "".join(f"\n  {name}" for name in names[:NAMES_SHOWN])
+    return shown + (f"\n  and {more} more" if more > 0 else "")

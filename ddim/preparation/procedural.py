@@ -26,6 +26,15 @@ GREENS = (
     ((0.03, 0.10, 0.09), (0.10, 0.30, 0.21)),
 )
 
+GROUNDS = ("green", "sea-green", "light", "dark")
+"""What a caption calls each of the greens."""
+
+NUMBERS = (
+    *("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"),
+    *("seventeen", "eighteen", "nineteen", "twenty"),
+)
+
 Y, X = ((np.mgrid[:PIXELS, :PIXELS] + 0.5) * PIXEL - 1.0).astype(np.float32)
 
 
@@ -48,10 +57,25 @@ class Shape:
     notch: float
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What a caption says of a flower."""
+
+    colour: str
+    petals: int
+    centre: str
+    ground: str
+
+
 def flowers(images: int, seed: int) -> Source:
     """A source of procedural flowers, the eight kinds in turn."""
     items = (
-        Item(k % len(KINDS), f"flower {k}", partial(draw, seed, k))
+        Item(
+            k % len(KINDS),
+            f"flower {k}",
+            load=partial(draw, seed, k),
+            caption=partial(caption, seed, k),
+        )
         for k in range(images)
     )
     return Source(
@@ -64,20 +88,39 @@ def flowers(images: int, seed: int) -> Source:
 
 def draw(seed: int, index: int) -> Image.Image:
     """Flower `index` of a seed, of kind `index` modulo 8, as 128x128 pixels RGB."""
-    rng = np.random.default_rng((seed, index))
-    kind = KINDS[index % len(KINDS)]
-    picture = _ground(rng)
-    disc = _place(rng)
-    picture *= 1.0 - 0.5 * _step(1.15 - disc.distance, 0.45)
-    _petals(picture, disc, kind, rng)
-    _centre(picture, disc, kind, rng)
+    picture, _ = _paint_flower(seed, index)
     levels = (picture.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
 
 
-def _ground(rng: np.random.Generator) -> np.ndarray:
-    """Green in light and shade, with a few leaves out of focus."""
-    dark, light = _planes(GREENS[rng.integers(len(GREENS))])
+def caption(seed: int, index: int) -> str:
+    """What `draw` draws: a red flower with five petals, black centre, dark ground.
+
+    The flower is painted for it once more, since all dice lie in one row.
+    """
+    _, traits = _paint_flower(seed, index)
+    article = "an" if traits.colour[0] in "aeiou" else "a"
+    return (
+        f"{article} {traits.colour} flower with {NUMBERS[traits.petals]} petals, "
+        f"{traits.centre} centre, {traits.ground} ground"
+    )
+
+
+def _paint_flower(seed: int, index: int) -> tuple[np.ndarray, Traits]:
+    rng = np.random.default_rng((seed, index))
+    kind = KINDS[index % len(KINDS)]
+    picture, ground = _ground(rng)
+    disc = _place(rng)
+    picture *= 1.0 - 0.5 * _step(1.15 - disc.distance, 0.45)
+    colour, petals = _petals(picture, disc, kind, rng)
+    centre = _centre(picture, disc, kind, rng)
+    return picture, Traits(colour, petals, centre, ground)
+
+
+def _ground(rng: np.random.Generator) -> tuple[np.ndarray, str]:
+    """Green in light and shade, with a few leaves out of focus; and its name."""
+    number = rng.integers(len(GREENS))
+    dark, light = _planes(GREENS[number])
     picture = dark + (light - dark) * _clouds(rng)
     for _ in range(rng.integers(3, 6)):
         along, across = _turned(rng.uniform(-0.9, 0.9, 2), rng.uniform(0.0, TURN))
@@ -86,7 +129,7 @@ def _ground(rng: np.random.Generator) -> np.ndarray:
         colour = dark + (light - dark) * rng.uniform(0.5, 1.5)
         shade = 0.8 + 0.4 * np.abs(across) / width
         _paint(picture, colour * shade, _step(inside, rng.uniform(0.03, 0.12)))
-    return picture
+    return picture, GROUNDS[number]
 
 
 def _place(rng: np.random.Generator) -> Disc:
@@ -100,9 +143,10 @@ def _place(rng: np.random.Generator) -> Disc:
 
 def _petals(
     picture: np.ndarray, disc: Disc, kind: Kind, rng: np.random.Generator
-) -> None:
-    """Paint the rings of petals, the outermost first."""
-    colours = _varied(kind.colours[rng.integers(len(kind.colours))], rng)
+) -> tuple[str, int]:
+    """Paint the rings of petals, the outermost first; their colour and number."""
+    number = rng.integers(len(kind.colours))
+    colours = _varied(kind.colours[number], rng)
     count = int(rng.integers(kind.petals[0], kind.petals[1] + 1))
     spans = (kind.width, kind.widest, kind.pointed, kind.notch)
     shape = Shape(*(rng.uniform(*span) for span in spans))
@@ -111,6 +155,7 @@ def _petals(
         sizes = (1.0 - 0.2 * ring) * rng.uniform(0.9, 1.0, count)
         lights = rng.uniform(0.9, 1.08, count) * (0.8, 1.0)[ring == kind.rings - 1]
         _ring(picture, turned, shape, kind.veins, colours, sizes, lights)
+    return kind.colour_names[number], count
 
 
 def _ring(
@@ -145,9 +190,10 @@ def _ring(
 
 def _centre(
     picture: np.ndarray, disc: Disc, kind: Kind, rng: np.random.Generator
-) -> None:
-    """Paint the stamens and the domed, grained heart of the flower."""
-    (colour,) = _varied((kind.centres[rng.integers(len(kind.centres))],), rng)
+) -> str:
+    """Paint the stamens and the domed, grained heart of the flower; its colour."""
+    number = rng.integers(len(kind.centres))
+    (colour,) = _varied((kind.centres[number],), rng)
     radius = rng.uniform(*kind.centre)
     if kind.stamens:
         _, turn = _nearest(disc.angle, kind.stamens)
@@ -159,6 +205,7 @@ def _centre(
     left, right = 8.0 * (disc.angle + reach), 8.0 * (disc.angle - reach)
     light = (1.15 - 0.55 * reach**2) * (1.0 + 0.25 * np.cos(left) * np.cos(right))
     _paint(picture, colour * light, _step(1.0 - reach, disc.pixel / radius))
+    return kind.centre_names[number]
 
 
 def _nearest(angle: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,10 @@ def _tfds(*, name: str, **_: Any) -> Source:
     return tfds_source.open_dataset(name)
 
 
-def _folder(*, folder: Path, **_: Any) -> Source:
+def _folder(*, folder: Path, captions: bool, **_: Any) -> Source:
     from ddim.preparation.folder import open_folder
 
-    return open_folder(folder)
+    return open_folder(folder, captions=captions)
 
 
 def _procedural(*, images: int, seed: int, **_: Any) -> Source:
@@ -30,4 +30,7 @@ SOURCES: dict[str, Callable[..., Source]] = {
     "folder": _folder,
     "procedural": _procedural,
 }
-"""Each takes what it needs of the settings in `data`: name, folder, images, seed."""
+"""Each takes what it needs of the settings in `data`: name, folder, images, seed.
+
+With `captions` the items shall have those that come with the images.
+"""

@@ -22,7 +22,7 @@ from tensorflow_datasets.core.download.download_manager import (
 
 from ddim.errors import DdimError
 from ddim.preparation.images import decode
-from ddim.preparation.items import NO_CLASS, Item, Source, Split
+from ddim.preparation.items import NO_CLASS, CaptionError, Item, Source, Split
 
 # What TFDS raises when it cannot get or unpack a data set; its demand for a manual
 # download is an AssertionError, a data set's missing extra package an ImportError.
@@ -38,25 +38,32 @@ NOT_PREPARED = (
 )
 
 
+CAPTIONS = ("caption", "text")
+"""Features that hold captions, the first before the second."""
+TEXT = tfds.features.Text
+
+
 def open_dataset(name: str, data_dir: Path | None = None) -> Source:
     """An image data set of TFDS (`name`, `name/config` or `name:version`).
 
     It is downloaded at first use to `data_dir`, else TFDS_DATA_DIR, else
     ~/tensorflow_datasets. All official splits are used, in the order of their files,
     so shares of a split are those that TFDS itself would cut. Images without a `label`
-    feature of classes all get label 0. Raises `DdimError` if TFDS does not know or
+    feature of classes all get label 0. A text feature `caption` or `text` is an image's
+    caption. Raises `DdimError` if TFDS does not know or
     cannot get the data set, or if it holds no images.
     """
     _hide_gpus()
     builder = _prepared(name, data_dir)
     features = _features(builder, name)
     labelled = isinstance(features.get("label"), tfds.features.ClassLabel)
+    texts = [key for key in CAPTIONS if isinstance(features.get(key), TEXT)]
     return Source(
         kind="tfds",
         name=builder.info.full_name,
         classes=tuple(features["label"].names) if labelled else (NO_CLASS,),
         splits={
-            split: Split(info.num_examples, _items(builder, split, labelled))
+            split: Split(info.num_examples, _items(builder, split, labelled, texts[:1]))
             for split, info in builder.info.splits.items()
         },
     )
@@ -113,10 +120,13 @@ def _is_known(host: str) -> bool:
 
 
 def _items(
-    builder: tfds.core.DatasetBuilder, split: str, labelled: bool
+    builder: tfds.core.DatasetBuilder, split: str, labelled: bool, texts: list[str]
 ) -> Iterator[Item]:
-    """Undecoded images one by one: Pillow decodes them like those of any source."""
-    wanted = {"image": True, "label": True} if labelled else {"image": True}
+    """Undecoded images one by one: Pillow decodes them like those of any source.
+
+    `texts` names the feature with the captions, if there is one.
+    """
+    wanted = dict.fromkeys(["image", *["label"][: int(labelled)], *texts], True)
     examples = builder.as_dataset(
         split=split,
         shuffle_files=False,
@@ -128,7 +138,15 @@ def _items(
     for position, example in enumerate(tfds.as_numpy(examples)):
         label = int(example["label"]) if labelled else 0
         load = partial(decode, BytesIO(example["image"]))
-        yield Item(label, f"{split}[{position}]", load)
+        captions = [partial(_text, example[key]) for key in texts]
+        yield Item(label, f"{split}[{position}]", load, *captions)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise CaptionError("its caption is not in UTF-8") from None
 
 
 def _hide_gpus() -> None:

@@ -22,6 +22,7 @@ from pydantic_core import PydanticCustomError
 from ddim.diffusion.samplers import SAMPLERS
 from ddim.diffusion.schedules import SCHEDULES
 from ddim.diffusion.time_grids import GRIDS
+from ddim.preparation.caption import NAME, NONE, SOURCE
 
 T = TypeVar("T")
 
@@ -91,6 +92,13 @@ def _abbreviated(values: tuple[int, ...]) -> str | list[int]:
     return f"{first}-{last}" if in_a_row else list(values)
 
 
+def _captions(value: str) -> str:
+    if value not in (NONE, SOURCE) and NAME not in value:
+        expected = f"{NONE}, {SOURCE} or a text with {NAME}"
+        raise PydanticCustomError("one_of", "{names}", {"names": expected})
+    return value
+
+
 Real = Annotated[float, BeforeValidator(_number), Field(strict=True)]
 Positive = Annotated[Real, Field(gt=0)]
 NonNegative = Annotated[Real, Field(ge=0)]
@@ -112,6 +120,7 @@ Channels = Annotated[Integer, one_of((1, 3))]
 Flag = Annotated[bool, Field(strict=True)]
 
 Text = Annotated[str, Field(strict=True, min_length=1)]
+Captions = Annotated[Text, AfterValidator(_captions)]
 ClassName = Annotated[Text, BeforeValidator(_class_name)]
 ScheduleName = Annotated[Text, one_of(SCHEDULES)]
 SamplerName = Annotated[Text, one_of(SAMPLERS)]

@@ -4,12 +4,16 @@ DVC leaves overrides in `params.yaml`, where the next run finds them.
 """
 
 import json
+import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ddim import git
+
+MEANT = re.compile(r"[{}\[\],]")
+"""Letters that mean something to Hydra unless they are in quotes."""
 
 
 def arguments(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
@@ -43,7 +47,9 @@ def _written(value: Any) -> str:
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(_written, value)) + "]"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    if not isinstance(value, str):
+        return json.dumps(value, default=str)
+    return f"'{value}'" if MEANT.search(value) and "'" not in value else value
 
 
 def remedy(

@@ -18,6 +18,7 @@ from ddim.preparation.sources import SOURCES
 from ddim.settings import cross_checks
 from ddim.settings.fields import (
     BatchSize,
+    Captions,
     Channels,
     ClassName,
     Count,
@@ -70,6 +71,7 @@ class DataParams(Section):
     channels: Channels
     train_fraction: Annotated[Real, Field(gt=0, lt=1)]
     skip_unreadable: Flag
+    captions: Captions
     seed: Seed
 
 

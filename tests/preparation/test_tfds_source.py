@@ -48,6 +48,7 @@ class TinyColour(tfds.core.GeneratorBasedBuilder):
         for index in range(SIZES[split]):
             image = pixels(split, index, self.CHANNELS)
             example = {"image": image, "label": index % 2, "other": "text"}
+            example["text"] = f"Größe {index}"
             yield index, {key: example[key] for key in self._features()}
 
 
@@ -60,6 +61,11 @@ class TinyGrey(TinyColour):
         return features
 
 
+class TinyCaptioned(TinyGrey):
+    def _features(self) -> dict:
+        return super()._features() | {"text": tfds.features.Text()}
+
+
 class TinyText(TinyColour):
     def _features(self) -> dict:
         return {"other": tfds.features.Text()}
@@ -67,10 +73,10 @@ class TinyText(TinyColour):
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """The three data sets, each split in several files."""
+    """The data sets, each split in several files."""
     folder = tmp_path_factory.mktemp("tfds")
     config = tfds.download.DownloadConfig(num_shards=3)
-    for builder in (TinyColour, TinyGrey, TinyText):
+    for builder in (TinyColour, TinyGrey, TinyCaptioned, TinyText):
         builder(data_dir=folder).download_and_prepare(download_config=config)
     return folder
 
@@ -114,6 +120,22 @@ def test_the_shares_are_those_that_tfds_cuts(data_dir, tmp_path, name, channels)
     for part, share in (("train", ":75%"), ("validation", "75%:")):
         expected = cut_by_tfds(name, data_dir, share, channels)
         np.testing.assert_array_equal(parts[part][0], expected)
+
+
+def test_a_text_feature_is_the_caption(data_dir):
+    for name, texts in (("tiny_captioned", True), ("tiny_colour", False)):
+        source = tfds_source.open_dataset(name, data_dir)
+        items = list(source.splits["train"].items)
+        if texts:
+            numbers = [pixel(item) // 10 for item in items]
+            expected = [f"Größe {number}" for number in numbers]
+            assert [item.caption() for item in items] == expected
+        else:
+            assert {item.caption for item in items} == {None}
+
+
+def pixel(item) -> int:
+    return int(np.asarray(item.load()).min())
 
 
 def test_without_labels_there_is_one_class(data_dir, tmp_path):

@@ -13,7 +13,7 @@ from dvc.utils.hydra import apply_overrides
 
 from ddim import git
 from ddim.errors import DdimError
-from ddim.settings import params, recipes
+from ddim.settings import overrides, params, recipes
 from tests.conftest import ROOT
 
 NAMES = recipes.names(ROOT / "recipes")
@@ -174,6 +174,14 @@ def test_missing_keys_and_sections_are_added(workspace):
     arguments = run_command("default", cwd=workspace).stdout.split()
     apply_overrides(workspace / "params.yaml", arguments[1::2])
     assert read(workspace) == DEFAULTS
+
+
+def test_texts_with_braces_and_commas_reach_dvc(workspace):
+    texts = {"captions": "a photo of a {name}, large", "folder": "a b"}
+    settings = recipes.apply(DEFAULTS, {"data": texts})
+    changes = overrides.changes(DEFAULTS, settings)
+    apply_overrides(workspace / "params.yaml", list(changes.values()))
+    assert read(workspace) == settings
 
 
 def test_an_overlay_changes_what_it_names_and_keeps_the_rest():

@@ -22,6 +22,8 @@ SINGLE = [
     ("data.train_fraction", 1.0, "received 1.0"),
     ("data.train_fraction", NAN, "expected a finite number; received nan"),
     ("data.skip_unreadable", 1, "expected true or false; received 1"),
+    ("data.captions", "a flower", "expected one of none, source or a text with {name}"),
+    ("data.captions", False, "expected text; received false"),
     ("data.seed", 2**32, "expected a number below 4294967296"),
     ("diffusion.schedule", "cosin", "expected one of cosine"),
     ("diffusion.min_signal_rate", 0, "received 0"),
