@@ -168,8 +168,7 @@ def _load(options: Drawing, count: int | None = None) -> Model:
 def _painter(
     model: Model, options: Sample | Animate, steps: int, frames: int = 2
 ) -> Painter:
-    description = model.trained.description
-    method = options.method(description.sampler)
+    method = options.method(model.trained.description.sampler)
     settings = RenderParams(
         sampler=method.sampler,
         rows=options.rows,
@@ -184,7 +183,7 @@ def _painter(
         scale=_scale(options, model),
         seed=options.seed,
     )
-    return Painter(model.generator, description, method, settings)
+    return Painter(model.generator, method, settings)
 
 
 def _scale(options: Drawing, model: Model) -> int:

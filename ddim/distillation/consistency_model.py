@@ -110,10 +110,10 @@ class ConsistencyModel(DiffusionModel):
         noise_rates: Tensor,
         inputs: dict[str, Tensor],
     ) -> Tensor:
-        labels = [] if self.num_classes is None else [inputs["labels"]]
+        conditions = self.conditioning.given(inputs)
         told = unaugmented(self.network, ops.shape(noisy_images)[0])
         prediction = self.network(
-            [noisy_images, noise_rates**2, *labels, *told], training=False
+            [noisy_images, noise_rates**2, *conditions, *told], training=False
         )
         prediction = ops.cast(prediction, "float32")
         return split(

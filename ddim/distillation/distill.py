@@ -93,7 +93,7 @@ def phases(
     images.share = (0, 1)  # one process distills, however many have trained
     points = Trajectories(
         np.empty(0),
-        images.labels,
+        images.conditions,
         batch_size=train.batch_size,
         seed=settings.seed,
         teacher=compile_generator(

@@ -17,11 +17,9 @@ from ddim.training.batches import Batches
 
 SOLVER = Method(sampler="dpmpp_2m")
 
-Labels = np.ndarray | None
-
 
 def solve(
-    teacher: Generator, noises: np.ndarray, labels: Labels, steps: int
+    teacher: Generator, noises: np.ndarray, conditions: np.ndarray | None, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the trajectories from `noises` (n, h, w, c) pass and end.
 
@@ -38,7 +36,7 @@ def solve(
         steps,
         seed=0,
         method=SOLVER,
-        labels=labels,
+        conditions=conditions,
         initial_noise=noises,
         callback=keep,
     )
@@ -52,10 +50,10 @@ def solve(
 class Trajectories(Batches):
     """Batches of points on trajectories, new ones each epoch: a function of the seed.
 
-    `images` are the points once there are any. `labels` are those to draw the classes
-    of trajectories from, None for a teacher without classes. Items are mappings with
-    `noisy_images`, `signal_rates` and `noise_rates` (batch, 1, 1, 1), `ends` and, where
-    there are any, `labels`.
+    `images` are the points once there are any. `conditions` are those of the training
+    images, of which the trajectories have some, drawn at random. Items are mappings
+    with `noisy_images`, `signal_rates` and `noise_rates` (batch, 1, 1, 1), `ends` and
+    the conditions.
     """
 
     _: KW_ONLY
@@ -76,10 +74,12 @@ class Trajectories(Batches):
             return
         dice = np.random.default_rng([self.seed, epoch, self.count])
         noises = dice.standard_normal((self.count, *self.teacher.shape), np.float32)
-        self.classes = (
-            None if self.labels is None else dice.choice(self.labels, self.count)
-        )
-        points, self.ends = solve(self.teacher, noises, self.classes, self.steps)
+        self.told = {
+            name: dice.choice(rows, self.count)
+            for name, rows in self.conditions.items()
+        }
+        rows = next(iter(self.told.values()), None)
+        points, self.ends = solve(self.teacher, noises, rows, self.steps)
         self.images = points.reshape(-1, *self.teacher.shape)
         super().start_epoch(epoch)
 
@@ -92,6 +92,5 @@ class Trajectories(Batches):
             "noise_rates": self.rates[steps, 1],
             "ends": self.ends[trajectories],
         }
-        if self.classes is not None:
-            batch["labels"] = self.classes[trajectories]
-        return (batch,)
+        told = {name: rows[trajectories] for name, rows in self.told.items()}
+        return (batch | told,)

@@ -64,7 +64,7 @@ def evaluate(
     )
     generator = compile_generator(trained.network, description, sampling.batch_size)
     encoder = inception.encoder(kid_params, generator.shape[-1])
-    jobs = _jobs(sampling, settings, description.num_classes)
+    jobs = _jobs(sampling, settings, guided=bool(description.conditioning.name))
     passes = sum(evaluations(method.sampler, steps) for method, steps in jobs)
     firsts = FirstPredictions()
     rows = []
@@ -120,10 +120,10 @@ def write(table: pd.DataFrame, summary: dict[str, Any], paths: Paths = PATHS) ->
 
 
 def _jobs(
-    sampling: SamplingParams, settings: EvaluateParams, num_classes: int | None
+    sampling: SamplingParams, settings: EvaluateParams, *, guided: bool
 ) -> list[tuple[Method, int]]:
     scales: Sequence[float] = [sampling.guidance_scale]
-    if num_classes is not None and settings.guidance_scales:
+    if guided and settings.guidance_scales:
         scales = settings.guidance_scales
     return [
         (Method.from_settings(sampling, sampler, guidance_scale=scale), steps)

@@ -71,7 +71,7 @@ def initial_noise(
     steps: int,
     *,
     method: Method,
-    labels: np.ndarray,
+    conditions: np.ndarray,
     iterations: int = 3,
     seed: int | None = None,
     callback: Callback | None = None,
@@ -79,7 +79,7 @@ def initial_noise(
     """The noise (n, h, w, c) that `generator` draws images (n, h, w, c) in [0, 1] from.
 
     In as many steps of deterministic DDIM along the grid of `method`, with the same
-    labels. With a `seed` its fresh noise is added to the images first.
+    conditions. With a `seed` its fresh noise is added to the images first.
     """
     schedule = method.make_schedule(generator.diffusion)
     times = method.times(steps, schedule)[::-1].tolist()
@@ -91,7 +91,7 @@ def initial_noise(
         if seed is not None:
             fresh = ops.convert_to_tensor(noise(seed, rows.tolist(), generator.shape))
         noises = invert(
-            generator.denoiser(labels[rows], method),
+            generator.denoiser(conditions[rows], method),
             ops.convert_to_tensor(normalized[rows]),
             schedule,
             times,

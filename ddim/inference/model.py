@@ -141,7 +141,7 @@ class Model:
             steps,
             seed,
             method=self.method(**choices),
-            labels=self._labels(count, classes),
+            conditions=self._conditions(count, classes),
             initial_noise=initial_noise,
             callback=callback,
         )
@@ -182,7 +182,7 @@ class Model:
             images,
             steps,
             method=method,
-            labels=self._labels(len(images), classes),
+            conditions=self._conditions(len(images), classes),
             iterations=iterations,
             seed=seed,
             callback=callback,
@@ -205,25 +205,24 @@ class Model:
 
         self._check_shape("noisy_images", noisy_images)
         method, count = self.method(**choices), len(noisy_images)
-        labels = self._labels(count, classes)
+        conditions = self._conditions(count, classes)
         schedule = method.make_schedule(self.generator.diffusion)
         rates = (float(rate) for rate in schedule(diffusion_time))
         rows = np.resize(np.arange(count), self.batch_size)
-        predicted = self.generator.denoiser(labels[rows], method)(
+        predicted = self.generator.denoiser(conditions[rows], method)(
             ops.convert_to_tensor(noisy_images[rows].astype(np.float32)), *rates
         )
         images, noises = (ops.convert_to_numpy(part)[:count] for part in predicted)
         return images, noises
 
-    def _labels(self, count: int, classes: Sequence[str]) -> np.ndarray:
-        """The classes of so many images by number."""
+    def _conditions(self, count: int, classes: Sequence[str]) -> np.ndarray:
+        """What the network is told of so many images."""
         if classes and not self.class_names:
             raise DdimError(
                 "classes: expected none, since the model knows none; received "
                 f"{', '.join(classes)}"
             )
-        numbers = self.trained.description.class_numbers(classes)
-        return np.resize(numbers or range(max(1, len(self.class_names))), count)
+        return self.trained.description.conditioning.in_turn(count, classes)
 
     def _check_shape(self, name: str, images: np.ndarray) -> None:
         if images.ndim != 4 or images.shape[1:] != self.image_shape:

@@ -1,7 +1,6 @@
 """What a trained network is: the content of `model.json`."""
 
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import ConfigDict
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
 from ddim.networks import unet
+from ddim.networks.conditioning import UNCONDITIONAL, Conditioning, Labels
 from ddim.settings import recipes
 from ddim.settings.fields import Channels, Mistake, SamplerName, Section, Width
 from ddim.settings.messages import short
@@ -65,15 +65,10 @@ class Description(Section):
         """Number of classes of a class-conditional network, else None."""
         return len(self.class_names) if self.network.class_conditional else None
 
-    def class_numbers(self, names: Sequence[str]) -> list[int]:
-        """Classes by name. Raises `DdimError` if one is unknown."""
-        unknown = [name for name in names if name not in self.class_names]
-        if unknown:
-            known = textwrap.shorten(", ".join(self.class_names), 200)
-            raise DdimError(
-                f"classes: expected some of {known}; received {', '.join(unknown)}"
-            )
-        return [self.class_names.index(name) for name in names]
+    @property
+    def conditioning(self) -> Conditioning:
+        """What the network is told of an image besides its noise."""
+        return Labels(self.class_names) if self.num_classes else UNCONDITIONAL
 
     def build_network(self) -> keras.Model:
         """The network with fresh weights."""

@@ -86,13 +86,15 @@ def interpolation(painter: Painter) -> list[Picture]:
         slerp(keys[int(place)], keys[(int(place) + 1) % KEY_NOISES], place % 1)
         for place in np.arange(frames) * KEY_NOISES / frames
     ]
-    labels = painter.labels(rows, columns)
+    conditions = painter.conditions(rows, columns)
+    if conditions is not None:
+        conditions = np.concatenate([conditions] * frames)
     images = painter.images(
         frames * rows,
         columns,
         settings.diffusion_steps,
         "interpolation",
-        labels=None if labels is None else np.tile(labels, frames),
+        conditions=conditions,
         initial_noise=np.concatenate(noises),
     )
     return [

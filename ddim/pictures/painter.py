@@ -7,9 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ddim.diffusion.samplers import Callback
-from ddim.networks.description import Description
 from ddim.sampling.generator import Generator
-from ddim.sampling.grid import row_labels
 from ddim.sampling.method import Method
 from ddim.settings.sections import RenderParams
 
@@ -18,12 +16,10 @@ from ddim.settings.sections import RenderParams
 class Painter:
     """Draws grids of samples with one model, sampling method and seed.
 
-    A network with classes draws one class per row: those of the settings in turn, or
-    all.
+    A conditional network draws one name per row: those of the settings in turn, or all.
     """
 
     generator: Generator
-    description: Description
     method: Method
     settings: RenderParams
 
@@ -43,7 +39,8 @@ class Painter:
         `Generator.batches`.
         """
         count = rows * columns
-        chosen = {"method": self.method, "labels": self.labels(rows, columns)} | options
+        conditions = self.conditions(rows, columns)
+        chosen = {"method": self.method, "conditions": conditions} | options
         batches = -(-count // self.generator.batch_size)
         with tqdm(desc=title, total=batches * steps, unit="step") as bar:
 
@@ -59,13 +56,11 @@ class Painter:
         """The same with batches of another size, which saves time on few images."""
         return replace(self, generator=replace(self.generator, batch_size=count))
 
-    def labels(self, rows: int, columns: int) -> np.ndarray | None:
-        """Class numbers (rows * columns,); None for a network without classes."""
-        classes = self.description.class_numbers(self.settings.classes)
-        return row_labels(rows, columns, self.generator.num_classes, classes)
+    def conditions(self, rows: int, columns: int) -> np.ndarray | None:
+        """What the network is told, (rows * columns, ...); None if that is nothing."""
+        return self.generator.conditioning.grid(rows, columns, self.settings.classes)
 
     def row_names(self, rows: int) -> list[str]:
-        """The class of each row; empty for a network without classes."""
-        labels = self.labels(rows, 1)
-        known = self.description.class_names
-        return [] if labels is None else [known[label] for label in labels]
+        """What each row is asked to show; empty for a network that is told nothing."""
+        names = self.settings.classes or self.generator.conditioning.names
+        return [names[row % len(names)] for row in range(rows)] if names else []

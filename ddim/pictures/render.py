@@ -29,7 +29,7 @@ def render(
     description = trained.description
     generator = compile_generator(trained.network, description, sampling.batch_size)
     method = Method.from_settings(sampling, settings.sampler)
-    painter = Painter(generator, description, method, settings)
+    painter = Painter(generator, method, settings)
     images = painter.images(settings.rows, settings.columns, settings.diffusion_steps)
     save_png(paths.samples, sheets.samples(painter, images))
     write_sheets(painter, kid, paths)
@@ -44,10 +44,10 @@ def render(
 
 
 def write_sheets(painter: Painter, kid: KidParams, paths: Paths) -> None:
-    """Steps, real beside generated, nearest neighbours and, with classes, guidance."""
+    """Steps, real beside generated, nearest neighbours; guidance where there is any."""
     settings = painter.settings
     generated = painter.images(
-        *sheets.COMPARED_GRID, settings.diffusion_steps, labels=None
+        *sheets.COMPARED_GRID, settings.diffusion_steps, conditions=None
     )
     train_images, _ = crops.load(paths.crops, "train")
     validation_images, _ = crops.load(paths.crops, "validation")
@@ -61,7 +61,7 @@ def write_sheets(painter: Painter, kid: KidParams, paths: Paths) -> None:
             train_images, generated, encode, distance, settings
         ),
     }
-    if painter.generator.num_classes is not None:
+    if painter.generator.conditioning.name:
         drawn["guidance"] = sheets.guidance(painter)
     for name, picture in drawn.items():
         save_png(paths.sheets / f"{name}.png", picture)

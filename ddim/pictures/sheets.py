@@ -9,7 +9,7 @@ from ddim.metrics.inception import Encoder
 from ddim.metrics.neighbours import squared_distances
 from ddim.pictures import layout
 from ddim.pictures.painter import Painter
-from ddim.sampling.grid import Picture, row_labels
+from ddim.sampling.grid import Picture
 from ddim.settings.sections import RenderParams
 
 STEP_ROWS = 6
@@ -122,9 +122,10 @@ def nearest(
 
 
 def guidance(painter: Painter) -> Picture:
-    """A row per class, a column per guidance scale; along each row the same noise."""
-    num_classes = painter.generator.num_classes or 1
-    rows = min(GUIDANCE_ROWS, num_classes)
+    """A row per name, a column per guidance scale; along each row the same noise."""
+    conditioning = painter.generator.conditioning
+    names = conditioning.names[:GUIDANCE_ROWS]
+    rows = len(names)
     columns = {
         f"{scale:g}": painter.images(
             rows,
@@ -132,11 +133,10 @@ def guidance(painter: Painter) -> Picture:
             painter.settings.diffusion_steps,
             f"guidance {scale:g}",
             method=painter.method.replace(guidance_scale=scale),
-            labels=row_labels(rows, 1, num_classes),
+            conditions=conditioning.grid(rows, 1, names),
         )
         for scale in GUIDANCE_SCALES
     }
-    names = painter.description.class_names[:rows]
     sheet = _side_by_side(columns, painter.settings.scale, names)
     return layout.with_caption(
         sheet, "Guidance scale. 1 is plain conditional. Each row begins with one noise."

@@ -33,9 +33,10 @@ def find(
     told = dict(_metadata(folder, images))
     unknown = sorted(set(told) - set(images))
     if unknown:
+        first = one_line(str(unknown[0]))[-200:]
         raise DdimError(
             f"data.captions: expected {METADATA} to name images that are there; "
-            f"received {len(unknown)} other names, '{one_line(str(unknown[0]))[-200:]}' first"
+            f"received {len(unknown)} others, '{first}' first"
         )
 
     def caption_of(image: PurePosixPath) -> Callable[[], str]:

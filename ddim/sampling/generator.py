@@ -16,6 +16,7 @@ from keras import ops
 from ddim import runtime
 from ddim.data.normalizer import Normalizer
 from ddim.diffusion.samplers import SAMPLERS, Callback, Denoise, clip_images
+from ddim.networks.conditioning import UNCONDITIONAL, Conditioning
 from ddim.networks.description import Description
 from ddim.sampling.denoiser import Denoiser, Tensor
 from ddim.sampling.method import PLAIN, Method
@@ -45,7 +46,7 @@ class Generator:
     normalizer: Normalizer
     shape: tuple[int, int, int]
     batch_size: int
-    num_classes: int | None = None
+    conditioning: Conditioning = UNCONDITIONAL
 
     def batches(
         self,
@@ -54,21 +55,24 @@ class Generator:
         seed: int,
         *,
         method: Method = PLAIN,
-        labels: np.ndarray | None = None,
+        conditions: np.ndarray | None = None,
+        against: np.ndarray | None = None,
         initial_noise: np.ndarray | None = None,
         callback: Callback | None = None,
         wrap: Callable[[int, Denoise], Denoise] = lambda start, denoise: denoise,
     ) -> Iterator[np.ndarray]:
         """Images 0 to `count` of `seed` in batches (n, h, w, c), values in [0, 1].
 
-        `labels` (count,) choose the classes of a conditional network, by default all
-        in turn. `initial_noise` (count, h, w, c) takes the place of that of the seed.
-        `callback` is handed to the sampler (see `ddim.diffusion.samplers`).
+        `conditions` (count, ...) are rows of a conditional network's `conditioning`, by
+        default those of all its names in turn. Guidance leads away from `against`, such
+        rows too, or else from what the network draws when told nothing. `initial_noise`
+        (count, h, w, c) takes the place of that of the seed. `callback` is handed
+        to the sampler (see `ddim.diffusion.samplers`).
         `wrap(start, denoise)` may replace the denoiser of the batch that begins with
         image `start`.
         """
-        if labels is None:
-            labels = np.arange(count) % (self.num_classes or 1)
+        if conditions is None:
+            conditions = self.conditioning.in_turn(count)
         schedule = method.make_schedule(self.diffusion)
         times = method.times(steps, schedule)
         for start in range(0, count, self.batch_size):
@@ -80,7 +84,7 @@ class Generator:
             else:
                 noisy_images = initial_noise[rows]
             images = SAMPLERS[method.sampler](
-                wrap(start, self.denoiser(labels[rows], method)),
+                wrap(start, self._denoiser_of(rows, conditions, against, method)),
                 ops.convert_to_tensor(noisy_images),
                 schedule,
                 times,
@@ -95,16 +99,23 @@ class Generator:
         """All of `batches` in one array (count, h, w, c)."""
         return np.concatenate(list(self.batches(count, steps, seed, **options)))
 
-    def denoiser(self, labels: np.ndarray, method: Method) -> Denoise:
+    def denoiser(
+        self,
+        conditions: np.ndarray,
+        method: Method,
+        against: np.ndarray | None = None,
+    ) -> Denoise:
         """The compiled network as a sampler sees it: rates are Python floats.
 
-        `labels` (batch_size,) matter to a class-conditional network alone.
+        `conditions` (batch_size, ...) matter to a conditional network alone, `against`
+        to guidance.
         """
         inputs: dict[str, Any] = {}
-        if self.num_classes is not None:
-            inputs["labels"] = ops.convert_to_tensor(labels.astype(np.int32))
+        if self.conditioning.name:
+            inputs[self.conditioning.name] = _rows(conditions)
             if method.guidance_scale != 1:
                 inputs["guidance_scale"] = _scalar(method.guidance_scale)
+                inputs |= {} if against is None else {"against": _rows(against)}
 
         def denoise(noisy_images: Tensor, signal_rate: float, noise_rate: float):
             return self.infer(
@@ -122,6 +133,17 @@ class Generator:
         ends = self.normalizer.normalize(np.array([[0.0], [1.0]], np.float32))
         return clip_images(denoise, *(ops.convert_to_tensor(end) for end in ends))
 
+    def _denoiser_of(
+        self,
+        rows: np.ndarray,
+        conditions: np.ndarray,
+        against: np.ndarray | None,
+        method: Method,
+    ) -> Denoise:
+        """That of a batch with images of these numbers."""
+        others = None if against is None else against[rows]
+        return self.denoiser(conditions[rows], method, others)
+
     def _noise_source(self, sampler: str, seed: int, numbers: Sequence[int]) -> dict:
         """Fresh noise at every step, for the samplers that ask for it."""
         if "draw_noise" not in inspect.signature(SAMPLERS[sampler]).parameters:
@@ -138,15 +160,20 @@ def compile_generator(
 ) -> Generator:
     """Compile a network for sampling; it may go on being trained."""
     prediction = description.diffusion.prediction
-    denoiser = Denoiser(network, prediction, description.num_classes)
+    conditioning = description.conditioning
+    denoiser = Denoiser(network, prediction, conditioning)
     return Generator(
         runtime.compile_model(denoiser),
         description.diffusion,
         description.normalizer,
         description.image_shape,
         batch_size,
-        description.num_classes,
+        conditioning,
     )
+
+
+def _rows(conditions: np.ndarray) -> Tensor:
+    return ops.convert_to_tensor(conditions.astype(np.int32))
 
 
 def _scalar(value: float) -> Tensor:

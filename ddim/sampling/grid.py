@@ -1,7 +1,6 @@
 """Images side by side in one picture, and as a PNG file."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +10,6 @@ from ddim.files import atomic
 
 Picture = np.ndarray
 """uint8 (height, width, channels), 1 or 3 channels."""
-
-
-def row_labels(
-    rows: int, columns: int, num_classes: int | None, classes: Sequence[int] = ()
-) -> np.ndarray | None:
-    """Labels (rows * columns,) of a grid with one class per row, in turn.
-
-    None for a network without classes; all its classes unless some are chosen.
-    """
-    if num_classes is None:
-        return None
-    return np.resize(classes or range(num_classes), rows).repeat(columns)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Batches of crops for training and validation."""
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 
 import keras
@@ -21,7 +22,7 @@ class Batches(keras.utils.PyDataset):
 
     The order is a function of (seed, epoch), and one epoch goes over the images
     `repetitions` times. Items are mappings with `images` (batch, height, width,
-    channels) and, where there are any, `labels` (batch,).
+    channels) and their `conditions` by name (see `ddim.networks.conditioning`).
     `updates` ends an epoch after so many batches, if it is not over before. `pair`, if
     given, takes images and normal noises of a whole batch and returns the noises in the
     images' order; items have these as `noises`, float32. `share` = (index, count):
@@ -29,7 +30,7 @@ class Batches(keras.utils.PyDataset):
     """
 
     images: np.ndarray
-    labels: np.ndarray | None
+    conditions: Mapping[str, np.ndarray]
     _: KW_ONLY
     batch_size: int
     repetitions: int = 1
@@ -59,9 +60,8 @@ class Batches(keras.utils.PyDataset):
         batch = {"images": np.asarray(self.images[indices])}
         # Mapped pages, and the many around them, count as resident memory.
         crops.release(self.images)
-        if self.labels is not None:
-            batch["labels"] = self.labels[indices]
-        return (batch | self.paired(index),)
+        told = {name: rows[indices] for name, rows in self.conditions.items()}
+        return (batch | told | self.paired(index),)
 
     def indices(self, index: int) -> np.ndarray:
         """Indices of the images of a batch, or of this share of it."""
@@ -94,35 +94,19 @@ def make(
 ) -> tuple[Batches, Batches]:
     """Batches for training and for validation.
 
-    Raises `DdimError` if there are too few images for a batch, if images lack the class
-    that a conditional network needs, or if devices cannot share the batches.
+    Raises `DdimError` if there are too few images for a batch, if images lack what a
+    conditional network is to be told, or if devices cannot share the batches.
     """
-    training = crops.load(paths.crops, "train")
-    validation = crops.load(paths.crops, "validation")
-    if train.batch_size > len(training[0]) * train.repetitions:
+    images = {part: crops.load(paths.crops, part)[0] for part in crops.PARTS}
+    count = len(images["train"])
+    if train.batch_size > count * train.repetitions:
         raise DdimError(
-            f"train.batch_size: expected at most {len(training[0])} training images "
+            f"train.batch_size: expected at most {count} training images "
             f"times train.repetitions; received {train.batch_size}"
         )
-    conditional = description.num_classes is not None
-    if conditional and min(training[1].min(), validation[1].min()) < 0:
-        raise DdimError(
-            "network.class_conditional: expected a class for every image; "
-            "received images without one"
-        )
-    if description.num_classes == 1:
-        raise DdimError(
-            "network.class_conditional: expected images of two classes or more; "
-            f"received those of {description.class_names[0]} alone"
-        )
 
-    def batches(
-        part: tuple[np.ndarray, np.ndarray],
-        repetitions: int,
-        pair: Pairing | None = None,
-    ) -> Batches:
-        images, labels = part
-        batch_size = min(train.batch_size, len(images) * repetitions)
+    def batches(part: str, repetitions: int, pair: Pairing | None = None) -> Batches:
+        batch_size = min(train.batch_size, len(images[part]) * repetitions)
         if batch_size % train.devices:
             raise DdimError(
                 f"train.devices: expected a divisor of {batch_size}, the number of "
@@ -130,8 +114,8 @@ def make(
                 f"{train.devices}"
             )
         return Batches(
-            images,
-            labels if conditional else None,
+            images[part],
+            description.conditioning.stored(paths.crops, part),
             batch_size=batch_size,
             repetitions=repetitions,
             seed=train.seed,
@@ -140,7 +124,7 @@ def make(
         )
 
     pair = _pair(PAIRINGS[train.pairing], description.normalizer)
-    return batches(training, train.repetitions, pair), batches(validation, 1)
+    return batches("train", train.repetitions, pair), batches("validation", 1)
 
 
 def _pair(pairing: Pairing | None, normalizer: Normalizer) -> Pairing | None:

@@ -41,8 +41,9 @@ class DiffusionModel(keras.Model):
     """A network in training and the exponential moving average (EMA) of its weights.
 
     Inputs are a mapping with `images` (n, height, width, channels; uint8) and, for a
-    class-conditional network, `labels` (n,). Noises are drawn, unless the inputs have
-    `noises` of the images' shape. The EMA network is what is validated.
+    conditional network, its rows (n, ...), such as `labels` (n,). Noises are drawn,
+    unless the inputs have `noises` of the images' shape. The EMA network is what is
+    validated.
     """
 
     section = "train"
@@ -62,7 +63,7 @@ class DiffusionModel(keras.Model):
         self.noise_levels = noise_levels.make(
             train.noise_levels, train.log_normal_mean, train.log_normal_std
         )
-        self.num_classes = description.num_classes
+        self.conditioning = description.conditioning
         self._mean = np.asarray(description.normalizer.mean, np.float32)
         self._std = np.sqrt(np.asarray(description.normalizer.variance, np.float32))
         self.random = keras.random.SeedGenerator(train.seed, name="random")
@@ -116,7 +117,7 @@ class DiffusionModel(keras.Model):
         # 3. The network predicts one component; its other inputs are the noise power
         # and its conditions.
         network = self.network if training else self.ema_network
-        conditions = [*self._labels(inputs, training), *told]
+        conditions = [*self._conditions(inputs, training), *told]
         prediction = ops.cast(
             network([noisy_images, noise_rates**2, *conditions], training=training),
             "float32",
@@ -205,20 +206,12 @@ class DiffusionModel(keras.Model):
             return images, [numbers]
         return images, unaugmented(self.network, ops.shape(images)[0])
 
-    def _labels(self, inputs: dict[str, Tensor], training: bool) -> list[Tensor]:
-        """Labels for a conditional network; in training the null class replaces some.
-
-        Guidance needs a network that was trained without labels too (arXiv 2207.12598).
-        """
-        if self.num_classes is None:
-            return []
-        labels = inputs["labels"]
-        if training:
-            drop = keras.random.uniform(ops.shape(labels), seed=self.random)
-            labels = ops.where(
-                drop < self.settings.label_dropout, self.num_classes, labels
-            )
-        return [labels]
+    def _conditions(self, inputs: dict[str, Tensor], training: bool) -> list[Tensor]:
+        """What the network is told of the images; in training it is hidden of some."""
+        if not training:
+            return self.conditioning.given(inputs)
+        share = self.settings.label_dropout
+        return self.conditioning.hidden(inputs, share, self.random)
 
 
 def _set_seed(generator: keras.random.SeedGenerator, *entropy: int) -> None:

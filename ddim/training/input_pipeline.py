@@ -85,7 +85,7 @@ def _read_ahead(batches: Batches) -> Any:
 
 
 class IndexBatches(keras.utils.PyDataset):
-    """The indices of the images of each batch, in place of images and labels."""
+    """The indices of the images of each batch, in place of images and conditions."""
 
     def __init__(self, batches: Batches) -> None:
         super().__init__()
@@ -118,19 +118,18 @@ def _several_steps(
 
 
 def _on_device(batches: Batches) -> dict[str, Any] | None:
-    """Images and labels in the memory of each device, if there is room for them."""
+    """Images and conditions in the memory of each device, if there is room for them."""
     import jax
 
     found = jax.local_devices()[0].memory_stats() or {}
     memory = found.get("bytes_limit", UNKNOWN_MEMORY)
     if batches.images.nbytes > SHARE_OF_MEMORY * memory:
         return None
-    parts = {"images": batches.images, "labels": batches.labels}
+    parts = {"images": batches.images, **batches.conditions}
     # As Keras variables, which lie on all devices of the model's distribution.
     placed = {
         name: keras.Variable(values, trainable=False, dtype=values.dtype).value
         for name, values in parts.items()
-        if values is not None
     }
     crops.release(batches.images)
     return placed

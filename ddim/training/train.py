@@ -16,7 +16,7 @@ from ddim.networks.cost import cost
 from ddim.networks.description import Description
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import Generator, compile_generator
-from ddim.sampling.grid import image_grid, row_labels
+from ddim.sampling.grid import image_grid
 from ddim.sampling.method import PLAIN, Method
 from ddim.settings.sections import (
     DiffusionParams,
@@ -149,11 +149,11 @@ def val_kid(
 def sample_grid(
     generator: Generator, train: TrainParams, steps: int, method: Method = PLAIN
 ) -> np.ndarray:
-    """EMA samples of fixed noise; each row of a conditional network is of one class."""
+    """EMA samples of fixed noise; each row of a conditional network is of one name."""
     rows, columns = train.sample_rows, train.sample_columns
-    labels = row_labels(rows, columns, generator.num_classes)
+    conditions = generator.conditioning.grid(rows, columns)
     images = generator.images(
-        rows * columns, steps, train.seed, labels=labels, method=method
+        rows * columns, steps, train.seed, conditions=conditions, method=method
     )
     return image_grid(images, rows, columns)
 

@@ -33,10 +33,10 @@ def teacher(batch_size=16, normalizer=WIDE) -> Generator:
     return Generator(infer, DIFFUSION, normalizer, (1, 1, 3), batch_size)
 
 
-def trajectories(steps=16, batch_size=16, labels=None, **changes) -> Trajectories:
+def trajectories(steps=16, batch_size=16, conditions=(), **changes) -> Trajectories:
     made = Trajectories(
         np.empty(0),
-        labels,
+        dict(conditions),
         teacher=teacher(batch_size),
         **{"batch_size": 16, "seed": 5, "count": 40, "steps": steps, **changes},
     )
@@ -116,5 +116,5 @@ def test_ends_are_colours_and_classes_those_of_the_images():
     noises = gaussian.noise(40, seed=0).astype("float32").reshape(-1, 1, 1, 3)
     _, ends = solve(teacher(normalizer=narrow), noises, None, 4)
     assert np.abs(ends).max() == 1.0
-    made = trajectories(labels=np.array([2, 2, 7]))
+    made = trajectories(conditions={"labels": np.array([2, 2, 7])})
     assert set(made[0][0]["labels"]) == {2, 7}

@@ -30,7 +30,7 @@ def painter(prepared, settings):
     for weight in network.trainable_weights:
         weight.assign(weight + dice.normal(0, 0.05, weight.shape))
     generator = compile_generator(network, description, batch_size=18)
-    return Painter(generator, description, Method(), settings.render)
+    return Painter(generator, Method(), settings.render)
 
 
 def changed(painter, **settings):
@@ -52,7 +52,7 @@ def test_a_deterministic_process_ends_with_the_sampled_images(painter):
     last = below_caption(frames[-1])[-16:]
     np.testing.assert_array_equal(last, layout.grid(sampled, 1, columns, 1))
     noises = generate.noise(seed, range(columns), (16, 16, 3))
-    first = painter.description.normalizer.denormalize(noises)
+    first = painter.generator.normalizer.denormalize(noises)
     top = below_caption(frames[0])[:16]
     np.testing.assert_array_equal(top, layout.grid(first, 1, columns, 1))
 
@@ -116,6 +116,6 @@ def test_a_process_is_ddim_with_its_eta(painter, sampler, options, expected):
             used.append(method)
 
     method = Method(sampler=sampler, options=options, clip=True)
-    spy = Spy(painter.generator, painter.description, method, painter.settings)
+    spy = Spy(painter.generator, method, painter.settings)
     animations.stochastic(spy)
     assert used == [Method(options=expected, clip=True)]

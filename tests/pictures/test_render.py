@@ -1,20 +1,18 @@
 """What the rendered pictures show, with a generator that draws what it is told."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from ddim.diffusion import schedules
-from ddim.errors import DdimError
+from ddim.networks.conditioning import UNCONDITIONAL, Labels
 from ddim.pictures import layout, schedule_plot, sheets
 from ddim.pictures.painter import Painter
 from ddim.sampling.grid import save_png
-from ddim.training import train
 from tests.conftest import tiny_settings
 
 CLASSES = ("rose", "iris", "lily")
+CONDITIONING = Labels(CLASSES)
 SIZE = 4
 
 
@@ -23,26 +21,16 @@ class Echo:
 
     batch_size = 3
 
-    def __init__(self, num_classes):
-        self.num_classes = num_classes
+    def __init__(self, conditioning):
+        self.conditioning = conditioning
 
-    def images(self, count, steps, seed, *, method, labels, callback):
-        values = (np.zeros(count) if labels is None else labels) + steps / 100
+    def images(self, count, steps, seed, *, method, conditions, callback):
+        values = (np.zeros(count) if conditions is None else conditions) + steps / 100
         return np.ones((count, SIZE, SIZE, 1)) * values[:, None, None, None] / 4
 
 
-def painter(num_classes=3, **changes):
-    def class_numbers(names):
-        return [CLASSES.index(name) for name in names]
-
-    description = SimpleNamespace(class_names=CLASSES, class_numbers=class_numbers)
-    return Painter(Echo(num_classes), description, None, settings(**changes))
-
-
-@pytest.fixture
-def trained_description(paths):
-    told = tiny_settings()
-    return train.describe(told.network, told.diffusion, paths)
+def painter(conditioning=CONDITIONING, **changes):
+    return Painter(Echo(conditioning), None, settings(**changes))
 
 
 def settings(**changes):
@@ -63,12 +51,12 @@ def test_a_row_of_the_grid_is_of_one_class(classes, expected):
     made = painter(classes=classes)
     assert tuple(made.row_names(4)) == expected
     numbers = [CLASSES.index(name) for name in expected]
-    assert made.labels(4, 2).reshape(4, 2).tolist() == [[n, n] for n in numbers]
+    assert made.conditions(4, 2).reshape(4, 2).tolist() == [[n, n] for n in numbers]
 
 
 def test_a_network_without_classes_has_plain_rows():
-    plain = painter(num_classes=None)
-    assert plain.labels(4, 2) is None
+    plain = painter(UNCONDITIONAL)
+    assert plain.conditions(4, 2) is None
     assert plain.row_names(4) == []
     picture = sheets.samples(plain, plain.images(4, 2, 20))
     gap = layout.CELL_GAP
@@ -90,12 +78,6 @@ def test_samples_have_their_class_left_of_each_row(tmp_path):
     assert min(ink) > 0
     assert ink[0] == pytest.approx(ink[3], rel=0.05)
     assert ink[1] != pytest.approx(ink[0], rel=0.05)
-
-
-def test_an_unknown_class_is_named_with_the_known_ones(trained_description):
-    with pytest.raises(DdimError, match="expected some of red, blue; received pink"):
-        trained_description.class_numbers(["red", "pink"])
-    assert trained_description.class_numbers(["blue", "red"]) == [1, 0]
 
 
 @pytest.mark.parametrize("name", schedules.SCHEDULES)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ddim.networks.conditioning import Labels
 from ddim.pictures import layout, sheets
 from ddim.sampling.method import Method
 
@@ -88,8 +89,8 @@ def test_real_images_stand_left_and_generated_right():
 class Echo(SimpleNamespace):
     """Draws images whose grey value tells how it was asked for them."""
 
-    def images(self, rows, columns, steps, title, *, method=None, labels=None):
-        images = np.arange(rows) if labels is None else labels
+    def images(self, rows, columns, steps, title, *, method=None, conditions=None):
+        images = np.arange(rows) if conditions is None else conditions
         return flat((10 * images + (method.guidance_scale if method else steps)) / 255)
 
     def with_batches_of(self, count):
@@ -97,11 +98,9 @@ class Echo(SimpleNamespace):
 
 
 def test_guidance_grows_along_the_rows_and_classes_down_the_columns():
-    generator = SimpleNamespace(num_classes=3)
-    description = SimpleNamespace(class_names=("a", "b", "c"))
+    generator = SimpleNamespace(conditioning=Labels(("a", "b", "c")))
     painter = Echo(
         generator=generator,
-        description=description,
         method=Method(),
         settings=SETTINGS,
     )

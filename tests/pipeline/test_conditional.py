@@ -45,7 +45,8 @@ def generator(digits):
     )
     model = train.build_model(description, told.train)
     model.compile(optimizer=optimizers.OPTIMIZERS["adam"](**RATE))
-    batches = Batches(images, labels, batch_size=64, repetitions=16, seed=0)
+    conditions = {"labels": labels}
+    batches = Batches(images, conditions, batch_size=64, repetitions=16, seed=0)
     model.fit(batches, shuffle=False, verbose=0)
     return compile_generator(model.ema_network, description, batch_size=100)
 
@@ -70,6 +71,6 @@ def test_guidance_makes_the_digits_that_are_asked_for(
 ):
     """Scale 0 is unconditional, where one in ten is right by chance."""
     method = Method(guidance_scale=guidance_scale)
-    images = generator.images(100, 10, seed=0, method=method, labels=WANTED)
+    images = generator.images(100, 10, seed=0, method=method, conditions=WANTED)
     recognised = classifier.predict(images.reshape(100, -1)) == WANTED
     assert least <= recognised.mean() <= most

@@ -52,12 +52,12 @@ def draw(model, description, settings: params.Params) -> np.ndarray:
     """One picture, of the averaged weights, without the time to compile the network."""
     diffusion = description.diffusion
     drawing = generator.Generator(
-        Denoiser(model.ema_network, diffusion.prediction, description.num_classes),
+        Denoiser(model.ema_network, diffusion.prediction, description.conditioning),
         diffusion,
         description.normalizer,
         description.image_shape,
         settings.sampling.batch_size,
-        description.num_classes,
+        description.conditioning,
     )
     method = Method.from_settings(settings.sampling, settings.render.sampler)
     steps, seed = settings.render.diffusion_steps, settings.render.seed

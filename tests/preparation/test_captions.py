@@ -121,7 +121,7 @@ def test_lines_of_metadata_wherever_they_lie(tmp_path):
         open_folder(tmp_path, captions=True)
     for name in ("a.png", "b.png"):
         (tmp_path / name).unlink()
-    with pytest.raises(DdimError, match=r"to name images .* 2 other names, 'b.png'"):
+    with pytest.raises(DdimError, match=r"to name images .* 2 others, 'b.png'"):
         open_folder(tmp_path, captions=True)
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "x/c.png", "text": "C"}')
     assert told(tmp_path) == {"x/c.png": "C", "x/d.png": "of d"}

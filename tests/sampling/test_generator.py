@@ -7,6 +7,7 @@ from keras import ops
 
 from ddim.data.normalizer import Normalizer
 from ddim.networks import unet
+from ddim.networks.conditioning import Labels
 from ddim.networks.description import Description
 from ddim.sampling import generator as generate
 from ddim.sampling.generator import Denoiser, Method, compile_generator
@@ -183,16 +184,16 @@ def test_generation_follows_the_weights_while_they_are_trained():
 def test_guidance_of_one_is_plain_conditional_sampling():
     generator = make_generator(classes=3)
     labels = np.array([0, 1, 2, 1])
-    plain = generator.images(4, 3, seed=0, labels=labels)
+    plain = generator.images(4, 3, seed=0, conditions=labels)
     guided = generator.images(
-        4, 3, seed=0, labels=labels, method=Method(guidance_scale=1.0)
+        4, 3, seed=0, conditions=labels, method=Method(guidance_scale=1.0)
     )
     np.testing.assert_array_equal(plain, guided)
 
 
 def test_guidance_extrapolates_from_unconditional_to_conditional():
     network = make_network(classes=3)
-    denoiser = Denoiser(network, "noise", 3)
+    denoiser = Denoiser(network, "noise", Labels(("a", "b", "c")))
     noisy_images = generate.noise(0, range(2), SHAPE)
     rates = {
         "signal_rates": np.full((1, 1, 1, 1), 0.6, np.float32),
@@ -225,5 +226,5 @@ def test_guidance_extrapolates_from_unconditional_to_conditional():
 
 def test_classes_are_drawn_in_turn_unless_chosen():
     generator = make_generator(classes=3)
-    chosen = generator.images(4, 2, seed=0, labels=np.array([0, 1, 2, 0]))
+    chosen = generator.images(4, 2, seed=0, conditions=np.array([0, 1, 2, 0]))
     np.testing.assert_array_equal(generator.images(4, 2, seed=0), chosen)

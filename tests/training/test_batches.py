@@ -23,17 +23,17 @@ def order(batches, epoch=0):
 
 
 def test_every_pass_has_every_image_once_in_an_order_of_its_own():
-    batches = Batches(IMAGES, None, batch_size=5, repetitions=2, seed=3)
+    batches = Batches(IMAGES, {}, batch_size=5, repetitions=2, seed=3)
     first = order(batches)
     assert sorted(first[:10]) == sorted(first[10:]) == list(range(10))
     assert first[:10] != first[10:]
     assert order(batches, epoch=1) != first
     assert order(batches, epoch=0) == first
-    assert order(Batches(IMAGES, None, batch_size=5, repetitions=2, seed=4)) != first
+    assert order(Batches(IMAGES, {}, batch_size=5, repetitions=2, seed=4)) != first
 
 
 def test_the_incomplete_batch_is_left_out_and_labels_go_with_their_images():
-    batches = Batches(IMAGES, np.arange(10), batch_size=4)
+    batches = Batches(IMAGES, {"labels": np.arange(10)}, batch_size=4)
     assert len(batches) == 2
     for k in range(2):
         batch = batches[k][0]
@@ -46,7 +46,7 @@ def colourful(count=12):
 
 
 def paired(images, share=(0, 1), pair=immiscible):
-    return Batches(images, None, batch_size=6, seed=3, share=share, pair=pair)
+    return Batches(images, {}, batch_size=6, seed=3, share=share, pair=pair)
 
 
 def test_noises_are_normal_and_a_function_of_seed_epoch_and_batch():
@@ -106,7 +106,7 @@ def test_reading_mapped_images_does_not_fill_the_memory(tmp_path):
     del images
     mapped = npy.open_memmap(tmp_path / "a.npy", "r")
     process = psutil.Process()
-    batches = Batches(mapped, None, batch_size=64)
+    batches = Batches(mapped, {}, batch_size=64)
     before = process.memory_info().rss
     grown = []
     for k in range(len(batches)):

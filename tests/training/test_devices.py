@@ -257,10 +257,10 @@ def test_only_jax_spreads():
 
 def test_shares_make_up_the_batch():
     images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
-    labels = np.arange(40)
+    conditions = {"labels": np.arange(40)}
 
     def rows(share):
-        batches = Batches(images, labels, batch_size=12, seed=3, share=share)
+        batches = Batches(images, conditions, batch_size=12, seed=3, share=share)
         return [batch["labels"] for (batch,) in (batches[k] for k in range(3))]
 
     parts = [rows((part, 3)) for part in range(3)]

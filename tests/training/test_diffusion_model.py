@@ -103,7 +103,7 @@ def test_an_epoch_with_dropout_repeats_itself_from_its_state():
     model.compile(optimizer=keras.optimizers.Adam(1e-3))
     model.optimizer.build(model.trainable_variables)
     variables = callbacks.state_variables(model)
-    batches = Batches(images(32), None, batch_size=16)
+    batches = Batches(images(32), {}, batch_size=16)
 
     def train(epoch):
         model.fit(
@@ -252,10 +252,10 @@ def test_noises_of_the_inputs_are_taken_and_mirrored_with_their_images():
 def test_labels_are_dropped_at_the_stated_share_in_training_only():
     model = make_model(classes=4, label_dropout=0.25)
     labels = ops.zeros((4000,), dtype="int32")
-    dropped = numpy(model._labels({"labels": labels}, training=True)[0])
+    dropped = numpy(model._conditions({"labels": labels}, training=True)[0])
     assert set(np.unique(dropped)) == {0, 4}
     assert (dropped == 4).mean() == pytest.approx(0.25, abs=0.03)
-    kept = numpy(model._labels({"labels": labels}, training=False)[0])
+    kept = numpy(model._conditions({"labels": labels}, training=False)[0])
     assert not kept.any()
 
 
@@ -263,7 +263,7 @@ def test_keras_fit_trains_the_network_and_not_the_average():
     model = make_model()
     model.compile(optimizer=keras.optimizers.SGD(0.0))
     before = [numpy(weight) for weight in model.network.trainable_weights]
-    batches = Batches(images(48), None, batch_size=16)
+    batches = Batches(images(48), {}, batch_size=16)
     model.fit(batches, shuffle=False, verbose=0)
     after = [numpy(weight) for weight in model.network.trainable_weights]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))

@@ -22,7 +22,8 @@ AT_ONCE = 3
 def make_batches(labels=None):
     images = np.arange(10 * 4 * 4 * 3, dtype=np.uint8).reshape(10, 4, 4, 3)
     pair = None if labels is None else reverse
-    return Batches(images, labels, batch_size=3, repetitions=2, seed=5, pair=pair)
+    conditions = {} if labels is None else {"labels": labels}
+    return Batches(images, conditions, batch_size=3, repetitions=2, seed=5, pair=pair)
 
 
 def reverse(images, noises):
@@ -45,9 +46,16 @@ def train(steps_per_execution):
     model = compiled(steps_per_execution, classes=4)
     labels = np.arange(28, dtype=np.int32) % 4
     training = Batches(
-        images(28), labels, batch_size=8, repetitions=2, seed=1, pair=reverse
+        images(28),
+        {"labels": labels},
+        batch_size=8,
+        repetitions=2,
+        seed=1,
+        pair=reverse,
     )
-    validation = Batches(images(40)[::-1], np.resize(labels, 40), batch_size=8)
+    validation = Batches(
+        images(40)[::-1], {"labels": np.resize(labels, 40)}, batch_size=8
+    )
     share = training.images.nbytes / input_pipeline.UNKNOWN_MEMORY
     with mock.patch.object(input_pipeline, "SHARE_OF_MEMORY", share):
         fed, fed_validation = input_pipeline.feed(model, training, validation)

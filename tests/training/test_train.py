@@ -352,7 +352,7 @@ def test_trains_a_class_conditional_network(paths):
     assert loaded.description.class_names == ("red", "blue")
     generator = compile_generator(loaded.network, loaded.description, 16)
     red, blue = (
-        generator.images(4, 2, seed=0, labels=np.full(4, label)) for label in (0, 1)
+        generator.images(4, 2, seed=0, conditions=np.full(4, label)) for label in (0, 1)
     )
     assert not np.array_equal(red, blue)
 

@@ -1,0 +1,129 @@
+"""What a network is told of an image besides its noise: nothing, or its class.
+
+One object per model gives the network its extra input, hides it in training, and has
+the empty one for guidance. Whoever trains or samples handles rows of whole numbers, one
+per image, and need not know what they mean.
+"""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+from keras import ops
+
+from ddim.data import crops
+from ddim.errors import DdimError
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """That of a network that is told nothing; the base of the others."""
+
+    names: tuple[str, ...] = ()
+    """What is drawn, in turn, where nothing is asked for."""
+
+    name: ClassVar[str] = ""
+    """Of the network's input, and of the rows among the inputs of a training."""
+
+    @property
+    def empty_row(self) -> np.ndarray:
+        """The row that tells nothing, int32."""
+        return np.zeros((), np.int32)
+
+    def encode(self, names: Sequence[str]) -> np.ndarray:
+        """Rows (n, ...) int32 for these names. Raises `DdimError` for unknown ones."""
+        return np.zeros(len(names), np.int32)
+
+    def stored(self, folder: Path, part: str) -> dict[str, np.ndarray]:
+        """The rows (N, ...) of the crops `train` or `validation`, by the input's name.
+
+        Raises `DdimError` if the crops do not tell what the network is to be told.
+        """
+        return {}
+
+    def in_turn(self, count: int, names: Sequence[str] = ()) -> np.ndarray:
+        """Rows (count, ...): these names, or all, one after the other."""
+        rows = self.encode(names or self.names or ("",))
+        return rows[np.arange(count) % len(rows)]
+
+    def grid(
+        self, rows: int, columns: int, names: Sequence[str] = ()
+    ) -> np.ndarray | None:
+        """Rows (rows * columns, ...) of a picture with one name per row, in turn.
+
+        None for a network that is told nothing.
+        """
+        if not self.name:
+            return None
+        return self.in_turn(rows, names).repeat(columns, axis=0)
+
+    def given(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The network's extra inputs."""
+        return [inputs[self.name]] if self.name else []
+
+    def empty(self, inputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """Those that tell nothing, for as many images."""
+        return [ops.zeros_like(one) + self.empty_row for one in self.given(inputs)]
+
+    def hidden(
+        self,
+        inputs: Mapping[str, Tensor],
+        share: float,
+        random: keras.random.SeedGenerator,
+    ) -> list[Tensor]:
+        """The network's extra inputs; a share of the images is told nothing.
+
+        Guidance needs a network that was trained without them too (arXiv 2207.12598).
+        """
+        return [
+            ops.where(self._drawn(rows, random) < share, self.empty_row, rows)
+            for rows in self.given(inputs)
+        ]
+
+    def _drawn(self, rows: Tensor, random: keras.random.SeedGenerator) -> Tensor:
+        """A number of [0, 1) for each row, to be compared with all of it."""
+        drawn = keras.random.uniform(ops.shape(rows)[:1], seed=random)
+        return ops.reshape(drawn, (-1, *[1] * self.empty_row.ndim))
+
+
+UNCONDITIONAL = Conditioning()
+
+
+@dataclass(frozen=True)
+class Labels(Conditioning):
+    """Classes by number; their count itself is the number of no class."""
+
+    name = "labels"
+
+    @property
+    def empty_row(self) -> np.ndarray:
+        return np.array(len(self.names), np.int32)
+
+    def encode(self, names: Sequence[str]) -> np.ndarray:
+        unknown = [name for name in names if name not in self.names]
+        if unknown:
+            known = textwrap.shorten(", ".join(self.names), 200)
+            raise DdimError(
+                f"classes: expected some of {known}; received {', '.join(unknown)}"
+            )
+        return np.array([self.names.index(name) for name in names], np.int32)
+
+    def stored(self, folder: Path, part: str) -> dict[str, np.ndarray]:
+        _, labels = crops.load(folder, part)
+        if len(labels) and labels.min() < 0:
+            raise DdimError(
+                "network.class_conditional: expected a class for every image; "
+                "received images without one"
+            )
+        if len(self.names) == 1:
+            raise DdimError(
+                "network.class_conditional: expected images of two classes or more; "
+                f"received those of {self.names[0]} alone"
+            )
+        return {self.name: labels}

@@ -1,0 +1,47 @@
+"""What a network is told: rows for names, hidden at a share, empty for guidance."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from ddim.errors import DdimError
+from ddim.networks.conditioning import UNCONDITIONAL, Labels
+
+CLASSES = Labels(("red", "blue", "pink"))
+
+
+def numpy(values):
+    return [ops.convert_to_numpy(one).tolist() for one in values]
+
+
+def test_names_become_numbers_and_unknown_ones_are_refused():
+    assert CLASSES.encode(["blue", "red"]).tolist() == [1, 0]
+    with pytest.raises(DdimError, match=r"some of red, blue, pink; received gr, 5"):
+        CLASSES.encode(["red", "gr", "5"])
+
+
+def test_names_take_turns_image_by_image_and_row_by_row():
+    assert CLASSES.in_turn(5).tolist() == [0, 1, 2, 0, 1]
+    assert CLASSES.in_turn(3, ["pink", "red"]).tolist() == [2, 0, 2]
+    assert CLASSES.grid(4, 2).tolist() == [0, 0, 1, 1, 2, 2, 0, 0]
+    assert CLASSES.grid(2, 1, ["blue"]).tolist() == [1, 1]
+
+
+def test_a_network_that_is_told_nothing_has_no_input():
+    images = {"images": np.zeros((3, 2, 2, 1))}
+    random = keras.random.SeedGenerator(0)
+    assert UNCONDITIONAL.given(images) == UNCONDITIONAL.empty(images) == []
+    assert UNCONDITIONAL.hidden(images, 0.5, random) == []
+    assert UNCONDITIONAL.grid(2, 2) is None
+    assert UNCONDITIONAL.in_turn(3).tolist() == [0, 0, 0]
+    assert not ops.convert_to_numpy(random.state)[1]  # nothing was drawn
+
+
+def test_the_class_of_nothing_is_the_one_after_the_last():
+    told = {"labels": ops.convert_to_tensor([0, 2, 1, 1], dtype="int32")}
+    assert numpy(CLASSES.given(told)) == [[0, 2, 1, 1]]
+    assert numpy(CLASSES.empty(told)) == [[3, 3, 3, 3]]
+    random = keras.random.SeedGenerator(0)
+    assert numpy(CLASSES.hidden(told, 0.0, random)) == [[0, 2, 1, 1]]
+    assert numpy(CLASSES.hidden(told, 1.0, random)) == [[3, 3, 3, 3]]
