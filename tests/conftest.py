@@ -6,7 +6,7 @@ from pathlib import Path
 os.environ.pop("DVC_ROOT", None)
 
 from ddim import runtime
-from ddim.networks.description import Description
+from ddim.networks.description import Description, TextDescription
 from ddim.paths import Paths
 
 runtime.setup("tensorflow", "float32", deterministic=True)
@@ -18,7 +18,8 @@ from hypothesis import settings as hypothesis_settings
 
 from ddim.data import crops, normalizer
 from ddim.metrics import reference
-from ddim.networks import checkpoint
+from ddim.networks import checkpoint, tokenizer
+from ddim.preparation import procedural
 from ddim.preparation.items import Item, Source, Split
 from ddim.preparation.prepare import prepare
 from ddim.settings import params, recipes
@@ -64,10 +65,23 @@ def tiny_settings(**changes: dict) -> params.Params:
     return params.validate(recipes.apply(tiny_values(), changes))
 
 
+TEXT = {"enabled": True, "tokens": 16, "width": 8, "heads": 2, "levels": [0, 1]}
+"""Of a small text-conditional network."""
+
+
+def text_description(vocabulary: int = 1000) -> TextDescription:
+    """A tokenizer of the drawn flowers' captions, and some of these."""
+    captions = [procedural.caption(0, number) for number in range(40)]
+    fitted = tokenizer.fit(captions, vocabulary)
+    return TextDescription(tokenizer=fitted.model, captions=tuple(captions[:3]))
+
+
 def tiny_description(**network) -> Description:
     """Of a model of the recipe `tiny`, with changes of its network."""
-    settings = tiny_settings(**({"network": network} if network else {}))
+    told = {"network": network, "data": {"captions": "source"}} if network else {}
+    settings = tiny_settings(**told)
     return Description(
+        text=text_description() if settings.network.text.enabled else None,
         network=settings.network,
         diffusion=settings.diffusion,
         image_shape=(16, 16, 3),

@@ -27,6 +27,7 @@ from ddim.pictures.animations import ANIMATIONS, seconds_per_frame
 from ddim.pictures.painter import Painter
 from ddim.pictures.slerp import slerp
 from ddim.sampling.grid import save_png, to_uint8
+from ddim.settings.messages import short
 from ddim.settings.sections import RenderParams
 
 READABLE = 128
@@ -157,10 +158,22 @@ def _load(options: Drawing, count: int | None = None) -> Model:
     """The model, if it has what the options ask of it, for `count` images at most."""
     batch_size = min(options.batch_size, count or options.batch_size)
     model = Model(load(options.model).trained, batch_size)
-    if (options.classes or options.guidance_scale != 1) and not model.class_names:
+    texts = [*options.prompts, *options.negative]
+    if texts and not model.reads_text:
+        raise DdimError(
+            "--prompt and --negative: expected neither for a model that reads no text; "
+            f"received {short(texts[0])}"
+        )
+    guided = options.guidance_scale != 1 and not model.reads_text
+    if (options.classes or guided) and not model.class_names:
         raise DdimError(
             "--class and --guidance: expected neither for a model without classes; "
             f"received {', '.join(options.classes) or options.guidance_scale}"
+        )
+    if options.negative and options.guidance_scale == 1:
+        raise DdimError(
+            "--negative: expected --guidance other than 1, which leads away from it; "
+            "received 1"
         )
     return model
 
@@ -174,6 +187,7 @@ def _painter(
         rows=options.rows,
         columns=options.columns,
         classes=options.classes,
+        prompts=options.prompts,
         diffusion_steps=steps,
         step_counts=tuple(range(1, steps + 1)),
         deterministic_steps=steps,
@@ -183,7 +197,7 @@ def _painter(
         scale=_scale(options, model),
         seed=options.seed,
     )
-    return Painter(model.generator, method, settings)
+    return Painter(model.generator, method, settings, options.negative)
 
 
 def _scale(options: Drawing, model: Model) -> int:

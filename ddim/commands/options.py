@@ -17,6 +17,7 @@ from ddim.settings.fields import (
     Flag,
     Images,
     Integer,
+    Prompt,
     SamplerName,
     Section,
     Seed,
@@ -26,7 +27,12 @@ from ddim.settings.fields import (
 )
 
 SHORT_NAMES = {
-    **{"classes": "class", "options": "option", "guidance_scale": "guidance"},
+    **{
+        "classes": "class",
+        "prompts": "prompt",
+        "options": "option",
+        "guidance_scale": "guidance",
+    },
     **{"as_json": "json", "all_commits": "all"},
 }
 """Of options that are not called like their field."""
@@ -84,6 +90,12 @@ class Drawing(Method, ModelOption):
     )
     classes: tuple[ClassName, ...] = Field(
         (), description="of a class-conditional model, a row each; may be repeated"
+    )
+    prompts: tuple[Prompt, ...] = Field(
+        (), description="of a text-conditional model, a row each; may be repeated"
+    )
+    negative: tuple[Prompt, ...] = Field(
+        (), description="text that guidance leads away from; may be repeated"
     )
     batch_size: BatchSize = Field(64, description="changes no picture")
     scale: Annotated[Integer, Field(ge=1, le=16)] | None = Field(
@@ -150,6 +162,8 @@ class Inversion(Drawing):
         return {
             "steps": self.steps,
             "classes": self.classes,
+            "prompts": self.prompts,
+            "negative": self.negative,
             **self.method("ddim").model_dump(),
         }
 

@@ -72,6 +72,7 @@ def initial_noise(
     *,
     method: Method,
     conditions: np.ndarray,
+    against: np.ndarray | None = None,
     iterations: int = 3,
     seed: int | None = None,
     callback: Callback | None = None,
@@ -91,7 +92,9 @@ def initial_noise(
         if seed is not None:
             fresh = ops.convert_to_tensor(noise(seed, rows.tolist(), generator.shape))
         noises = invert(
-            generator.denoiser(conditions[rows], method),
+            generator.denoiser(
+                conditions[rows], method, None if against is None else against[rows]
+            ),
             ops.convert_to_tensor(normalized[rows]),
             schedule,
             times,

@@ -24,6 +24,7 @@ from ddim.errors import DdimError
 from ddim.inference.sources import CHECKPOINT, folder_of
 from ddim.sampling.method import Method
 from ddim.settings.fields import Count, Section, Seed, Steps
+from ddim.settings.messages import short
 from ddim.settings.params import validate_section
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ def load(source: str | Path = CHECKPOINT) -> "Model":
 
     with folder_of(source) as folder:
         return Model(checkpoint.load(folder))
+
+
+Texts = str | Sequence[str]
+"""One for all images, or several in turn."""
 
 
 class Numbers(Section):
@@ -68,8 +73,9 @@ class Model:
 
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
+        known = "text" if self.reads_text else f"{len(self.class_names)} classes"
         return (
-            f"Model({height} x {width} x {channels}, {len(self.class_names)} classes, "
+            f"Model({height} x {width} x {channels}, {known}, "
             f"{self.trained.network.count_params():,} parameters, "
             f"weights {self.trained.sha256[:12]})"
         )
@@ -85,6 +91,11 @@ class Model:
         description = self.trained.description
         return description.class_names if description.num_classes is not None else ()
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether the model draws what a prompt says."""
+        return self.trained.description.text is not None
+
     @cached_property
     def generator(self) -> "Generator":
         """The network compiled for sampling, once."""
@@ -97,7 +108,7 @@ class Model:
         """How to sample: the defaults that fit the network but for `choices`."""
         fitting = {"sampler": self.trained.description.sampler}
         method = Method.from_choices(**(fitting | choices))
-        if method.guidance_scale != 1 and not self.class_names:
+        if method.guidance_scale != 1 and not (self.class_names or self.reads_text):
             raise DdimError(
                 "guidance_scale: expected 1 for a model without classes; received "
                 f"{method.guidance_scale}"
@@ -124,24 +135,29 @@ class Model:
         steps: int | None = None,
         seed: int = 0,
         classes: Sequence[str] = (),
+        prompts: Texts = (),
+        negative: Texts = (),
         initial_noise: np.ndarray | None = None,
         callback: Callback | None = None,
         **choices: Any,
     ) -> Iterator[np.ndarray]:
         """The images of `sample`, a batch (n, h, w, c) at a time.
 
-        `classes`, by name, go round image by image; by default all do.
-        `initial_noise` (count, h, w, c) takes the place of the seed's. `callback` is
-        called at each step of a batch (see `ddim.diffusion.samplers`).
+        `classes`, by name, or `prompts` go round image by image; by default all classes
+        do, or some captions. Guidance leads away from what `negative` says, in turn
+        too, or else from what is drawn when nothing is said. `initial_noise`
+        (count, h, w, c) takes the place of the seed's. `callback` is called at each
+        step of a batch (see `ddim.diffusion.samplers`).
         """
         steps = self.trained.description.steps if steps is None else steps
         validate_section(Numbers, {"count": count, "steps": steps, "seed": seed})
+        method = self.method(**choices)
         return self.generator.batches(
             count,
             steps,
             seed,
-            method=self.method(**choices),
-            conditions=self._conditions(count, classes),
+            method=method,
+            **self._told(count, classes, prompts, negative, method),
             initial_noise=initial_noise,
             callback=callback,
         )
@@ -154,15 +170,17 @@ class Model:
         iterations: int = 3,
         seed: int | None = None,
         classes: Sequence[str] = (),
+        prompts: Texts = (),
+        negative: Texts = (),
         callback: Callback | None = None,
         **choices: Any,
     ) -> np.ndarray:
         """Noise (n, h, w, c) that DDIM draws these images from (arXiv 2010.02502, 5.4).
 
         `images` (n, h, w, c) are in [0, 1]. `sample(n, initial_noise=...)` in as many
-        steps, with the same classes and choices, gives them back nearly. Their noise is
-        not standard normal: with a `seed` a little fresh noise is added to the images
-        first, which makes it so, and images come back a little smoother.
+        steps, with the same classes, prompts and choices, gives them back nearly. Their
+        noise is not standard normal: with a `seed` a little fresh noise is added to the
+        images first, which makes it so, and images come back a little smoother.
         """
         from ddim.inference import inversion
 
@@ -182,7 +200,7 @@ class Model:
             images,
             steps,
             method=method,
-            conditions=self._conditions(len(images), classes),
+            **self._told(len(images), classes, prompts, negative, method),
             iterations=iterations,
             seed=seed,
             callback=callback,
@@ -194,6 +212,8 @@ class Model:
         diffusion_time: float,
         *,
         classes: Sequence[str] = (),
+        prompts: Texts = (),
+        negative: Texts = (),
         **choices: Any,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Splits noisy images into images and noises with one call of the network.
@@ -205,24 +225,50 @@ class Model:
 
         self._check_shape("noisy_images", noisy_images)
         method, count = self.method(**choices), len(noisy_images)
-        conditions = self._conditions(count, classes)
+        told = self._told(count, classes, prompts, negative, method)
         schedule = method.make_schedule(self.generator.diffusion)
         rates = (float(rate) for rate in schedule(diffusion_time))
         rows = np.resize(np.arange(count), self.batch_size)
-        predicted = self.generator.denoiser(conditions[rows], method)(
+        told = {name: told[name][rows] for name in told}
+        predicted = self.generator.denoiser(**told, method=method)(
             ops.convert_to_tensor(noisy_images[rows].astype(np.float32)), *rates
         )
         images, noises = (ops.convert_to_numpy(part)[:count] for part in predicted)
         return images, noises
 
-    def _conditions(self, count: int, classes: Sequence[str]) -> np.ndarray:
-        """What the network is told of so many images."""
+    def _told(
+        self,
+        count: int,
+        classes: Sequence[str],
+        prompts: Texts,
+        negative: Texts,
+        method: Method,
+    ) -> dict[str, Any]:
+        """What the network is told of so many images, and what guidance leads from."""
         if classes and not self.class_names:
             raise DdimError(
                 "classes: expected none, since the model knows none; received "
                 f"{', '.join(classes)}"
             )
-        return self.trained.description.conditioning.in_turn(count, classes)
+        asked, against = (
+            [texts] if isinstance(texts, str) else list(texts)
+            for texts in (prompts, negative)
+        )
+        if (asked or against) and not self.reads_text:
+            raise DdimError(
+                "prompts: expected none, since the model reads no text; received "
+                f"{short((asked or against)[0])}"
+            )
+        if against and method.guidance_scale == 1:
+            raise DdimError(
+                "negative: expected guidance_scale other than 1, which leads away from "
+                "it; received 1"
+            )
+        conditioning = self.trained.description.conditioning
+        told = {"conditions": conditioning.in_turn(count, classes or asked)}
+        if against:
+            told["against"] = conditioning.in_turn(count, against)
+        return told
 
     def _check_shape(self, name: str, images: np.ndarray) -> None:
         if images.ndim != 4 or images.shape[1:] != self.image_shape:

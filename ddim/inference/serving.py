@@ -16,7 +16,14 @@ from ddim.inference.model import Model, load
 from ddim.sampling.generator import noise
 from ddim.sampling.grid import png
 from ddim.sampling.method import PLAIN
-from ddim.settings.fields import Guidance, SamplerName, Section, Seed, Steps
+from ddim.settings.fields import (
+    Guidance,
+    Prompt,
+    SamplerName,
+    Section,
+    Seed,
+    Steps,
+)
 from ddim.settings.params import validate_section
 
 
@@ -25,6 +32,10 @@ class Row(Section):
 
     image_class: Annotated[str | None, Field(alias="class")] = None
     """By name; without one the model's first. A model without classes takes none."""
+    prompt: Prompt | None = None
+    """Without one a text-conditional model draws the first caption it keeps."""
+    negative: Prompt | None = None
+    """What guidance leads away from."""
     steps: Steps = 20
     seed: Seed = 0
     sampler: SamplerName = PLAIN.sampler
@@ -48,9 +59,9 @@ class ServedModel:
     ) -> pd.DataFrame:
         """One column `png`: image 0 of each row's seed as the bytes of a PNG file.
 
-        `data` has any of the columns class, steps, seed, sampler and guidance_scale. A
-        row's image depends on no other row. Raises `MlflowException` for wrong values,
-        which a server answers with status 400.
+        `data` has any of the columns class, prompt, negative, steps, seed, sampler and
+        guidance_scale. A row's image depends on no other row. Raises `MlflowException`
+        for wrong values, which a server answers with status 400.
         """
         from mlflow.exceptions import MlflowException
 
@@ -73,17 +84,33 @@ class ServedModel:
     def _draw(self, rows: list[Row]) -> np.ndarray:
         """Images (n, h, w, c) of one group."""
         first, shape = rows[0], self.model.image_shape
-        first_class = self.model.class_names[:1]
-        asked = [[row.image_class] if row.image_class else first_class for row in rows]
         return self.model.sample(
             len(rows),
             steps=first.steps,
             seed=first.seed,
             sampler=first.sampler,
             guidance_scale=first.guidance_scale,
-            classes=[name for names in asked for name in names],
+            **self._told(rows),
             initial_noise=np.concatenate([noise(row.seed, [0], shape) for row in rows]),
         )
+
+    def _told(self, rows: list[Row]) -> dict[str, list[str]]:
+        """Classes or prompts of these rows; those not given are the model's first."""
+        first = [*self.model.trained.description.conditioning.names, ""][0]
+        prompts = [row.prompt for row in rows]
+        negative = [row.negative for row in rows]
+        told = {}
+        if self.model.class_names:
+            told["classes"] = [row.image_class or first for row in rows]
+        else:
+            told["classes"] = [row.image_class for row in rows if row.image_class]
+        if self.model.reads_text:
+            told["prompts"] = [first if text is None else text for text in prompts]
+        else:
+            told["prompts"] = [text for text in prompts if text is not None]
+        if any(text is not None for text in negative):
+            told["negative"] = [text or "" for text in negative]
+        return told
 
 
 def _row(cells: pd.Series) -> Row:

@@ -1,12 +1,14 @@
-"""Self-attention between the pixels of an image."""
+"""Attention between the pixels of an image, and from pixels to the words of a text."""
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
 from ddim.networks.blocks import NORMALIZATIONS, ScaledAdd, last_convolution
-from ddim.networks.fast_layers import Conv2D, Tensor
+from ddim.networks.fast_layers import Conv2D, Dense, Tensor
+from ddim.networks.tokenizer import PAD
 
 
 @keras.saving.register_keras_serializable("ddim")
@@ -27,6 +29,65 @@ class PixelAttention(keras.layers.Layer):
         query, key, value = (ops.reshape(x, shape) for x in inputs)
         y = ops.dot_product_attention(query, key, value)
         return ops.reshape(y, (-1, height, width, channels))
+
+
+@keras.saving.register_keras_serializable("ddim")
+class TokenAttention(keras.layers.Layer):
+    """Scaled dot-product attention to the tokens of a text (arXiv 1706.03762, eq. 1).
+
+    [query (B, ..., C), key and value (B, L, C), tokens (B, L)] to the query's shape,
+    the channels split into `heads`. Keys whose tokens are PAD are hidden.
+    """
+
+    def __init__(self, heads: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.heads = heads
+
+    def compute_output_shape(self, input_shape: list[Any]) -> Any:
+        return input_shape[0]
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        *parts, tokens = inputs
+        channels = parts[0].shape[-1]
+        query, key, value = (
+            ops.reshape(
+                x, (-1, math.prod(x.shape[1:-1]), self.heads, channels // self.heads)
+            )
+            for x in parts
+        )
+        seen = ops.expand_dims(ops.not_equal(tokens, PAD), (1, 2))
+        y = ops.dot_product_attention(query, key, value, mask=seen)
+        return ops.reshape(y, (-1, *parts[0].shape[1:]))
+
+
+def cross_attention_block(
+    x: Tensor,
+    words: Tensor,
+    tokens: Tensor,
+    heads: int,
+    *,
+    name: str,
+    normalization: str,
+    residual: bool = True,
+    residual_scale: float = 1.0,
+    zero_init: bool = False,
+) -> Tensor:
+    """Attention from every pixel to all words of a text, added to its input.
+
+    Keeps (B, H, W, C); `words` (B, L, E) are the vectors of `tokens` (B, L), and
+    `heads` must divide C. The query is of the pixels, key and value are of the words,
+    all without biases (arXiv 2112.10752, section 3.3).
+    """
+    channels = x.shape[-1]
+    y = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
+    query, key, value = (
+        Dense(channels, use_bias=False, name=f"{name}_{part}")(source)
+        for part, source in (("query", y), ("key", words), ("value", words))
+    )
+    y = TokenAttention(heads, name=f"{name}_heads")([query, key, value, tokens])
+    settings = {"kernel_initializer": "zeros"} if zero_init else {}
+    y = Dense(channels, use_bias=False, name=f"{name}_output", **settings)(y)
+    return ScaledAdd(residual_scale, name=f"{name}_add")([y, x]) if residual else y
 
 
 def attention_block(

@@ -1,4 +1,4 @@
-"""What a network is told of an image besides its noise: nothing, or its class.
+"""What a network is told of an image besides its noise: nothing, a class, a caption.
 
 One object per model gives the network its extra input, hides it in training, and has
 the empty one for guidance. Whoever trains or samples handles rows of whole numbers, one
@@ -7,7 +7,7 @@ per image, and need not know what they mean.
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,8 +15,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddim.data import crops
+from ddim.data import captions, crops
 from ddim.errors import DdimError
+from ddim.networks.tokenizer import Tokenizer
 
 Tensor = Any
 
@@ -127,3 +128,32 @@ class Labels(Conditioning):
                 f"received those of {self.names[0]} alone"
             )
         return {self.name: labels}
+
+
+@dataclass(frozen=True)
+class Captions(Conditioning):
+    """Texts as rows of `length` tokens; the empty text tells nothing.
+
+    `names` are captions of images that were held back from training.
+    """
+
+    name = "tokens"
+
+    tokenizer: Tokenizer = field(kw_only=True)
+    length: int = field(kw_only=True)
+
+    @property
+    def empty_row(self) -> np.ndarray:
+        return self.tokenizer.encode([""], self.length)[0][0]
+
+    def encode(self, names: Sequence[str]) -> np.ndarray:
+        rows, cut = self.tokenizer.encode(names, self.length)
+        if cut:
+            print(
+                f"text: {cut} of {len(names)} are longer than network.text.tokens, "
+                f"which is {self.length}; the rest of them is left out"
+            )
+        return rows
+
+    def stored(self, folder: Path, part: str) -> dict[str, np.ndarray]:
+        return {self.name: self.encode(captions.load(folder, part))}

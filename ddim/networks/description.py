@@ -2,15 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import keras
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
 from ddim.networks import unet
-from ddim.networks.conditioning import UNCONDITIONAL, Conditioning, Labels
+from ddim.networks.conditioning import (
+    UNCONDITIONAL,
+    Captions,
+    Conditioning,
+    Labels,
+)
+from ddim.networks.tokenizer import Tokenizer
 from ddim.settings import recipes
 from ddim.settings.fields import Channels, Mistake, SamplerName, Section, Width
 from ddim.settings.messages import short
@@ -25,6 +31,15 @@ BEFORE: dict[str, dict[str, Any]] = {
         "zero_init": False,
         "dropout": 0.0,
         "augmentation": False,
+        "text": {
+            "enabled": False,
+            "vocabulary": 1000,
+            "tokens": 32,
+            "width": 64,
+            "layers": 2,
+            "heads": 4,
+            "levels": [1, 2, 3],
+        },
     },
     "diffusion": {},
 }
@@ -37,6 +52,28 @@ def _channels_agree(description: "Description") -> Iterator[Mistake]:
     if received != channels:
         expected = f"{channels} means and variances, one per channel"
         yield "normalizer", expected, received
+
+
+def _text_is_known(description: "Description") -> Iterator[Mistake]:
+    if description.network.text.enabled and description.text is None:
+        yield "text", "a tokenizer and captions with network.text", None
+
+
+def _tokenizes(text: "TextDescription") -> Iterator[Mistake]:
+    try:
+        Tokenizer(text.tokenizer).encode([""], 1)
+    except ValueError:
+        yield "tokenizer", "a model of SentencePiece in base64", text.tokenizer
+
+
+class TextDescription(Section):
+    """What a text-conditional network needs to read a prompt."""
+
+    tokenizer: str
+    captions: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Of images held back from training; drawn where no prompt is given."""
+
+    checks = (_tokenizes,)
 
 
 class Description(Section):
@@ -52,8 +89,9 @@ class Description(Section):
     data_digest: str
     sampler: SamplerName = "ddim"
     """That fits the network: consistency for a distilled one."""
+    text: TextDescription | None = None
 
-    checks = (_channels_agree,)
+    checks = (_channels_agree, _text_is_known)
 
     @property
     def steps(self) -> int:
@@ -68,11 +106,15 @@ class Description(Section):
     @property
     def conditioning(self) -> Conditioning:
         """What the network is told of an image besides its noise."""
+        if self.network.text.enabled and self.text:
+            tokenizer, length = Tokenizer(self.text.tokenizer), self.network.text.tokens
+            return Captions(self.text.captions, tokenizer=tokenizer, length=length)
         return Labels(self.class_names) if self.num_classes else UNCONDITIONAL
 
     def build_network(self) -> keras.Model:
         """The network with fresh weights."""
-        return unet.build(self.network, self.image_shape, self.num_classes)
+        vocabulary = Tokenizer(self.text.tokenizer).size if self.text else None
+        return unet.build(self.network, self.image_shape, self.num_classes, vocabulary)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, as in `model.json`."""

@@ -8,8 +8,8 @@ import keras
 from keras import ops
 
 from ddim.errors import DdimError
-from ddim.networks import blocks
-from ddim.networks.attention import attention_block
+from ddim.networks import blocks, text_encoder
+from ddim.networks.attention import attention_block, cross_attention_block
 from ddim.networks.fast_layers import (
     Conv2D,
     Dense,
@@ -28,18 +28,20 @@ def build(
     params: NetworkParams,
     image_shape: tuple[int, int, int],
     num_classes: int | None = None,
+    vocabulary: int | None = None,
 ) -> keras.Model:
     """The network of the `network` settings, every layer named.
 
     Inputs, as a list: `noisy_images` (B, H, W, C), normalized; `noise_variances`
     (B, 1, 1, 1), the squared noise rates; and for a class-conditional network `labels`
-    (B,), integers, where `num_classes` itself is the learned null class; and with
-    `augmentation` that, (B, 9), zero for images as they are. Output: `prediction`
+    (B,), integers, where `num_classes` itself is the learned null class; with `text`
+    `tokens` (B, L) of a caption, integers below `vocabulary`; and with `augmentation`
+    that, (B, 9), zero for images as they are. Output: `prediction`
     (B, H, W, C), float32 in every precision, zero before training.
 
     Weights follow from `keras.utils.set_random_seed`, the same on every backend.
-    Raises `DdimError` if the images cannot be halved often enough, or if a
-    class-conditional network gets no number of classes.
+    Raises `DdimError` if the images cannot be halved often enough, or if a conditional
+    network gets no number of classes or tokens.
     Source: Keras DDIM example (A. Beres, 2022).
     """
     _check_shape(image_shape, halvings=len(params.widths) - 1)
@@ -61,6 +63,11 @@ def build(
         labels = keras.Input((), dtype="int32", name="labels")
         inputs.append(labels)
         embedding = _add_labels(embedding, labels, num_classes)
+    words = None
+    if params.text.enabled:
+        tokens = keras.Input((params.text.tokens,), dtype="int32", name="tokens")
+        inputs.append(tokens)
+        words = _words(tokens, vocabulary, params)
     if params.augmentation:
         numbers = keras.Input((AUGMENTATION_NUMBERS,), name=AUGMENTATION)
         inputs.append(numbers)
@@ -74,7 +81,7 @@ def build(
             name="embedded",
             normalization=params.normalization,
         )
-    x = _down_and_up(x, partial(_block, params, embedding), params)
+    x = _down_and_up(x, partial(_block, params, embedding, words), params)
     zeros: dict[str, Any] = {"kernel_initializer": "zeros", "dtype": "float32"}
     prediction = Conv2D(image_shape[-1], 1, name="prediction", **zeros)(x)
     return keras.Model(inputs, prediction, name="unet")
@@ -114,8 +121,17 @@ def _down_and_up(x: Any, block: Block, params: NetworkParams) -> Tensor:
     return x
 
 
+Words = tuple[Tensor, Tensor]
+"""Vectors (B, L, E) and the tokens (B, L) they are of."""
+
+
 def _block(
-    params: NetworkParams, embedding: Tensor | None, x: Maps, level: int, name: str
+    params: NetworkParams,
+    embedding: Tensor | None,
+    words: Words | None,
+    x: Maps,
+    level: int,
+    name: str,
 ) -> Tensor:
     shared: dict[str, Any] = {
         "normalization": params.normalization,
@@ -133,10 +149,21 @@ def _block(
         embedding=embedding,
         **shared,
     )
-    if level not in params.attention_levels:
-        return x
-    heads = params.attention_heads
-    return attention_block(x, heads, name=f"{name}_attention", **shared)
+    if level in params.attention_levels:
+        heads = params.attention_heads
+        x = attention_block(x, heads, name=f"{name}_attention", **shared)
+    if words is not None and level in params.text.levels:
+        heads, called = params.text.heads, f"{name}_words"
+        x = cross_attention_block(x, *words, heads, name=called, **shared)
+    return x
+
+
+def _words(tokens: Tensor, vocabulary: int | None, params: NetworkParams) -> Words:
+    if vocabulary is None:
+        raise DdimError(
+            "network.text.enabled: expected data with captions; received none"
+        )
+    return text_encoder.encode(tokens, vocabulary, params.text), tokens
 
 
 def _deep_embedding(embedding: Tensor, activation: str) -> Tensor:

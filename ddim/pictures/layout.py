@@ -24,6 +24,8 @@ LEAST_FONT_SIZE = 6
 LEAST_SPACE = 4
 """Pixels between the names of columns."""
 MARGIN = 8
+LONGEST_ROW = 32
+"""Letters in a line of a row's name."""
 LEAST_LETTERS = 12
 """In a line of a caption, however narrow the picture is."""
 GAP = 12
@@ -46,8 +48,12 @@ def with_names(
     """
     height, width = picture.shape[:2]
     font = _font_for(columns, width // max(1, len(columns)))
-    row_font = ImageFont.load_default(min(FONT_SIZE, height // max(1, len(rows))))
-    names_width = round(max((row_font.getlength(name) for name in rows), default=0))
+    lines = [textwrap.wrap(name, LONGEST_ROW) or [""] for name in rows]
+    most = max((len(each) for each in lines), default=1)
+    row_height = height // max(1, len(rows) * most)
+    row_font = ImageFont.load_default(min(FONT_SIZE, max(1, row_height)))
+    widths = [row_font.getlength(line) for each in lines for line in each]
+    names_width = round(max(widths, default=0))
     left = names_width + 2 * MARGIN if rows else 0
     top = LINE_HEIGHT if columns else 0
     image = ImageOps.expand(to_pillow(picture), (left, top, 0, 0), "white")
@@ -55,9 +61,10 @@ def with_names(
     for k, name in enumerate(columns):
         middle = (left + (k + 0.5) * width / len(columns), top / 2)
         draw.text(middle, name, "black", font, anchor="mm")
-    for k, name in enumerate(rows):
+    for k, each in enumerate(lines):
         middle = (left - MARGIN, top + (k + 0.5) * height / len(rows))
-        draw.text(middle, name, "black", row_font, anchor="rm")
+        name = "\n".join(each)
+        draw.text(middle, name, "black", row_font, anchor="rm", align="right")
     return _pixels(image)
 
 

@@ -1,5 +1,6 @@
 """Grids of samples for all pictures of one model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -22,6 +23,8 @@ class Painter:
     generator: Generator
     method: Method
     settings: RenderParams
+    negative: Sequence[str] = ()
+    """What guidance leads away from, in turn; nothing in particular if empty."""
 
     def images(
         self,
@@ -41,6 +44,9 @@ class Painter:
         count = rows * columns
         conditions = self.conditions(rows, columns)
         chosen = {"method": self.method, "conditions": conditions} | options
+        if self.negative:
+            conditioning = self.generator.conditioning
+            chosen["against"] = conditioning.in_turn(count, self.negative)
         batches = -(-count // self.generator.batch_size)
         with tqdm(desc=title, total=batches * steps, unit="step") as bar:
 
@@ -58,9 +64,14 @@ class Painter:
 
     def conditions(self, rows: int, columns: int) -> np.ndarray | None:
         """What the network is told, (rows * columns, ...); None if that is nothing."""
-        return self.generator.conditioning.grid(rows, columns, self.settings.classes)
+        return self.generator.conditioning.grid(rows, columns, self.names())
 
     def row_names(self, rows: int) -> list[str]:
         """What each row is asked to show; empty for a network that is told nothing."""
-        names = self.settings.classes or self.generator.conditioning.names
+        names = self.names()
         return [names[row % len(names)] for row in range(rows)] if names else []
+
+    def names(self) -> Sequence[str]:
+        """Classes or prompts of the settings, or else all that the model knows."""
+        asked = self.settings.classes or self.settings.prompts
+        return asked or self.generator.conditioning.names

@@ -6,6 +6,7 @@ from ddim.data import crops
 from ddim.metrics import inception
 from ddim.metrics.inception import Encoder
 from ddim.networks.checkpoint import Trained
+from ddim.networks.conditioning import Captions
 from ddim.paths import PATHS, Paths
 from ddim.pictures import animations, layout, schedule_plot, sheets
 from ddim.pictures.animations import ANIMATIONS, seconds_per_frame
@@ -44,7 +45,7 @@ def render(
 
 
 def write_sheets(painter: Painter, kid: KidParams, paths: Paths) -> None:
-    """Steps, real beside generated, nearest neighbours; guidance where there is any."""
+    """Steps, real beside generated, nearest neighbours; guidance and prompts if any."""
     settings = painter.settings
     generated = painter.images(
         *sheets.COMPARED_GRID, settings.diffusion_steps, conditions=None
@@ -63,6 +64,8 @@ def write_sheets(painter: Painter, kid: KidParams, paths: Paths) -> None:
     }
     if painter.generator.conditioning.name:
         drawn["guidance"] = sheets.guidance(painter)
+    if isinstance(painter.generator.conditioning, Captions):
+        drawn["prompts"] = sheets.prompts(painter)
     for name, picture in drawn.items():
         save_png(paths.sheets / f"{name}.png", picture)
 

@@ -20,6 +20,7 @@ COMPARED_GRID = (6, 6)
 """Rows and columns of real images, and of generated ones beside them."""
 
 NEIGHBOUR_ROWS = 8
+PROMPT_ROWS, PROMPT_COLUMNS = 10, 4
 GUIDANCE_ROWS = 10
 GUIDANCE_SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
 CHUNK = 512
@@ -121,10 +122,25 @@ def nearest(
     return order[:, :count]
 
 
+def prompts(painter: Painter) -> Picture:
+    """A row per text, left of four samples of it."""
+    names = painter.names()[:PROMPT_ROWS]
+    rows, steps = len(names), painter.settings.diffusion_steps
+    images = painter.images(
+        rows,
+        PROMPT_COLUMNS,
+        steps,
+        "prompts",
+        conditions=painter.generator.conditioning.grid(rows, PROMPT_COLUMNS, names),
+    )
+    grid = layout.grid(images, rows, PROMPT_COLUMNS, painter.settings.scale)
+    return layout.with_names(grid, rows=names)
+
+
 def guidance(painter: Painter) -> Picture:
     """A row per name, a column per guidance scale; along each row the same noise."""
     conditioning = painter.generator.conditioning
-    names = conditioning.names[:GUIDANCE_ROWS]
+    names = (painter.settings.prompts or conditioning.names)[:GUIDANCE_ROWS]
     rows = len(names)
     columns = {
         f"{scale:g}": painter.images(

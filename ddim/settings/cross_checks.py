@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ddim.diffusion.samplers import is_stochastic
+from ddim.preparation.caption import NONE
 from ddim.settings.fields import Mistake
 
 Section = Any
@@ -60,6 +61,38 @@ def attention_fits_widths(network: Section) -> Iterator[Mistake]:
     elif any(widths[level] % heads for level in network.attention_levels):
         expected = "a divisor of the widths at attention_levels"
         yield "attention_heads", expected, f"{heads} for widths {list(widths)}"
+
+
+def text_fits_widths(network: Section) -> Iterator[Mistake]:
+    """The network attends to words with as many heads as the words to each other."""
+    widths, text = network.widths, network.text
+    if not text.enabled:
+        return
+    if any(level >= len(widths) for level in text.levels):
+        expected = f"levels from 0 to {len(widths) - 1}, one per entry of widths"
+        yield "text.levels", expected, list(text.levels)
+    elif any(width % text.heads for width in _widths_with_words(network)):
+        expected = "a divisor of text.width and of the widths at text.levels"
+        yield "text.heads", expected, f"{text.heads} for {_widths_with_words(network)}"
+
+
+def _widths_with_words(network: Section) -> list[int]:
+    return [
+        network.text.width,
+        *(network.widths[level] for level in network.text.levels),
+    ]
+
+
+def one_condition(network: Section) -> Iterator[Mistake]:
+    if network.text.enabled and network.class_conditional:
+        expected = "false with class_conditional: true, since captions can name classes"
+        yield "text.enabled", expected, True
+
+
+def captions_need_images_with_them(params: Section) -> Iterator[Mistake]:
+    if params.network.text.enabled and params.data.captions == NONE:
+        expected = "source or a text with {name} with network.text.enabled: true"
+        yield "data.captions", expected, params.data.captions
 
 
 def modulation_needs_an_embedding(network: Section) -> Iterator[Mistake]:
@@ -121,21 +154,24 @@ def images_of_pure_noise_are_known(params: Section) -> Iterator[Mistake]:
 
 
 def classes_need_a_conditional_network(params: Section) -> Iterator[Mistake]:
-    if params.network.class_conditional:
-        return
-    for key, allowed, received in (
-        ("sampling.guidance_scale", 1.0, params.sampling.guidance_scale),
-        ("evaluate.guidance_scales", [], list(params.evaluate.guidance_scales)),
-        ("render.classes", [], list(params.render.classes)),
+    classes, text = params.network.class_conditional, params.network.text.enabled
+    for key, allowed, received, known in (
+        ("sampling.guidance_scale", 1.0, params.sampling.guidance_scale, text),
+        ("evaluate.guidance_scales", [], list(params.evaluate.guidance_scales), text),
+        ("render.classes", [], list(params.render.classes), False),
     ):
-        if received != allowed:
+        if received != allowed and not (classes or known):
             yield key, f"{allowed} with network.class_conditional: false", received
+    if params.render.prompts and not text:
+        expected = "[] with network.text.enabled: false"
+        yield "render.prompts", expected, list(params.render.prompts)
 
 
 def guidance_needs_dropped_labels(params: Section) -> Iterator[Mistake]:
-    """Guidance extrapolates from the null class, which label dropout trains."""
+    """Guidance extrapolates from no class or caption, which label dropout trains."""
     scales = {params.sampling.guidance_scale, *params.evaluate.guidance_scales}
-    guided = params.network.class_conditional and scales != {1.0}
+    network = params.network
+    guided = (network.class_conditional or network.text.enabled) and scales != {1.0}
     if guided and params.train.label_dropout == 0:
         yield (
             "train.label_dropout",

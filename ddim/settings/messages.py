@@ -24,6 +24,7 @@ EXPECTED = {
     "model_type": "a section of settings",
     "multiple_of": "a multiple of {multiple_of}",
     "one_of": "one of {names}",
+    "string_too_long": "at most {max_length} letters",
     "string_too_short": "some text",
     "string_type": "text",
     "string_unicode": "text that UTF-8 can hold",

@@ -33,6 +33,7 @@ from ddim.settings.fields import (
     Level,
     NonNegative,
     Positive,
+    Prompt,
     Real,
     SamplerName,
     ScheduleName,
@@ -85,6 +86,16 @@ class DiffusionParams(Section):
     checks = (cross_checks.rates_are_ordered,)
 
 
+class TextParams(Section):
+    enabled: Flag
+    vocabulary: Annotated[Integer, Field(ge=8, le=100_000)]
+    tokens: Annotated[Integer, Field(ge=2, le=1024)]
+    width: Width
+    layers: Annotated[Count, Field(le=64)]
+    heads: Count
+    levels: Annotated[tuple[Level, ...], Field(min_length=1), EachOnce]
+
+
 class NetworkParams(Section):
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
     depth: Annotated[Integer, Field(ge=1, le=16)]
@@ -105,12 +116,15 @@ class NetworkParams(Section):
     skips: Flag
     residuals: Flag
     class_conditional: Flag
+    text: TextParams
     augmentation: Flag
 
     checks = (
         cross_checks.frequencies_are_ordered,
         cross_checks.groups_divide_widths,
         cross_checks.attention_fits_widths,
+        cross_checks.text_fits_widths,
+        cross_checks.one_condition,
         cross_checks.modulation_needs_an_embedding,
         cross_checks.zeros_need_shortcuts,
     )
@@ -228,6 +242,7 @@ class RenderParams(Section):
     rows: Side
     columns: Side
     classes: tuple[ClassName, ...]
+    prompts: tuple[Prompt, ...]
     diffusion_steps: Steps
     step_counts: StepCounts
     deterministic_steps: Steps
@@ -269,6 +284,7 @@ class Params(Section):
         cross_checks.devices_share_batches,
         cross_checks.images_of_pure_noise_are_known,
         cross_checks.classes_need_a_conditional_network,
+        cross_checks.captions_need_images_with_them,
         cross_checks.guidance_needs_dropped_labels,
         cross_checks.augmentation_is_told,
         cross_checks.pairing_fits,

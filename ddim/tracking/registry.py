@@ -36,7 +36,7 @@ CONDITIONS_TAG = "conditions"
 LOADER = "ddim.inference.serving"
 REQUIREMENTS = (
     *("filelock", "h5py", "keras", "mlflow", "numpy", "pandas", "pillow"),
-    *("pydantic", "pyyaml", "tqdm"),
+    *("pydantic", "pyyaml", "sentencepiece", "tqdm"),
 )
 """What drawing needs, besides the backend."""
 EXAMPLE = {"steps": [20, 20], "seed": [0, 1], "sampler": ["ddim", "dpmpp_2m"]}

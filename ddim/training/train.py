@@ -9,11 +9,12 @@ import keras
 import numpy as np
 
 from ddim import files, runtime
-from ddim.data import crops, normalizer
+from ddim.data import captions, crops, normalizer
 from ddim.errors import DdimError
 from ddim.metrics import inception, reference
+from ddim.networks import tokenizer
 from ddim.networks.cost import cost
-from ddim.networks.description import Description
+from ddim.networks.description import Description, TextDescription
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import Generator, compile_generator
 from ddim.sampling.grid import image_grid
@@ -22,6 +23,7 @@ from ddim.settings.sections import (
     DiffusionParams,
     KidParams,
     NetworkParams,
+    TextParams,
     TrainParams,
 )
 from ddim.training import (
@@ -37,6 +39,9 @@ from ddim.training import (
 from ddim.training.batches import Batches
 from ddim.training.diffusion_model import DiffusionModel
 
+EXAMPLES = 256
+"""Captions that a model keeps, at most."""
+
 
 def describe(
     network: NetworkParams, diffusion: DiffusionParams, paths: Paths = PATHS
@@ -51,12 +56,24 @@ def describe(
             f"received {len(scales.mean)}; run the stage normalize again"
         )
     return Description(
+        text=_describe_text(network.text, paths) if network.text.enabled else None,
         network=network,
         diffusion=diffusion,
         image_shape=(size, size, channels),
         normalizer=scales,
         class_names=tuple(dataset["classes"]),
         data_digest=dataset["sha256"],
+    )
+
+
+def _describe_text(text: TextParams, paths: Paths) -> TextDescription:
+    """A tokenizer of the training captions, and some of those for validation."""
+    fitted = tokenizer.fit(captions.load(paths.crops, "train"), text.vocabulary)
+    examples = captions.load(paths.crops, "validation")
+    shown = np.linspace(0, len(examples) - 1, min(len(examples), EXAMPLES))
+    return TextDescription(
+        tokenizer=fitted.model,
+        captions=tuple(examples[int(number)] for number in shown),
     )
 
 

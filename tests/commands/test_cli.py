@@ -17,7 +17,7 @@ from ddim.metrics.kid import kid
 from ddim.pictures import layout
 from ddim.preparation.folder import find_images
 from ddim.sampling.method import Method
-from tests.conftest import ROOT, save_model, tiny_description
+from tests.conftest import ROOT, TEXT, save_model, tiny_description
 
 SIZE = 16
 
@@ -28,6 +28,7 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     save_model(folder / "plain", tiny_description())
     save_model(folder / "classes", tiny_description(class_conditional=True))
+    save_model(folder / "text", tiny_description(text=TEXT))
     distilled = tiny_description().model_copy(update={"sampler": "consistency"})
     save_model(folder / "distilled", distilled)
     return folder
@@ -109,6 +110,28 @@ def test_sample_draws_a_row_per_class(ddim):
     assert both.shape[1] > 2 * SIZE  # names stand left of the rows
     np.testing.assert_array_equal(both[SIZE:, -2 * SIZE :], tulips[SIZE:, -2 * SIZE :])
     assert (both[:SIZE] != tulips[:SIZE]).any()
+
+
+def test_sample_draws_a_row_per_prompt_away_from_the_negative(ddim, models):
+    small = ("--model", "text", "--rows", 2, "--columns", 2, "--steps", 2, "--scale", 1)
+    prompts = ("a red flower", "a blue flower, dark ground")
+    asked = (*small, *(part for text in prompts for part in ("--prompt", text)))
+    against = ("--guidance", 3, "--negative", "eight petals")
+    ddim("sample", *asked, *against, "--folder", "each")
+    ddim("sample", *asked, "--out", "plain.png")
+    expected = load(models / "text").sample(
+        4,
+        steps=2,
+        guidance_scale=3.0,
+        prompts=[prompts[0], prompts[0], prompts[1], prompts[1]],
+        negative="eight petals",
+    )
+    for number, cell in enumerate(np.round(expected * 255).astype(np.uint8)):
+        np.testing.assert_array_equal(pixels(f"each/{number:06d}.png"), cell)
+    guided, plain = pixels("samples.png"), pixels("plain.png")
+    assert guided.shape == plain.shape
+    assert guided.shape[1] > 2 * SIZE  # prompts stand left of the rows
+    assert (guided != plain).any()
 
 
 @pytest.mark.parametrize(
@@ -216,6 +239,22 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
         (
             ["sample", "--model", "classes", "--class", "x"],
             "--class: expected some of rose",
+        ),
+        (
+            ["sample", "--model", "classes", "--prompt", "a rose"],
+            "--prompt and --negative: expected neither .* received 'a rose'",
+        ),
+        (
+            ["sample", "--model", "text", "--negative", "a rose"],
+            "--negative: expected --guidance other than 1",
+        ),
+        (
+            ["sample", "--model", "text", "--class", "rose"],
+            "--class and --guidance: expected neither .* received rose",
+        ),
+        (
+            ["sample", "--prompt", "x" * 2001],
+            "--prompt.*: expected at most 2000 letters",
         ),
         (["sample", "--model", "plain", "--rows", "0"], "--rows: expected 1 or more"),
         (

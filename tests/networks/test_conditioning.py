@@ -7,6 +7,7 @@ from keras import ops
 
 from ddim.errors import DdimError
 from ddim.networks.conditioning import UNCONDITIONAL, Labels
+from tests.conftest import TEXT, tiny_description
 
 CLASSES = Labels(("red", "blue", "pink"))
 
@@ -26,6 +27,41 @@ def test_names_take_turns_image_by_image_and_row_by_row():
     assert CLASSES.in_turn(3, ["pink", "red"]).tolist() == [2, 0, 2]
     assert CLASSES.grid(4, 2).tolist() == [0, 0, 1, 1, 2, 2, 0, 0]
     assert CLASSES.grid(2, 1, ["blue"]).tolist() == [1, 1]
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return tiny_description(text=TEXT).conditioning
+
+
+def test_texts_are_rows_of_tokens_and_the_empty_text_tells_nothing(texts):
+    rows = texts.in_turn(5)
+    assert rows.shape == (5, 16)
+    np.testing.assert_array_equal(
+        rows, texts.encode([texts.names[k % 3] for k in range(5)])
+    )
+    told = {"tokens": ops.convert_to_tensor(rows)}
+    (empty,) = texts.empty(told)
+    np.testing.assert_array_equal(ops.convert_to_numpy(empty), texts.encode([""] * 5))
+    np.testing.assert_array_equal(
+        texts.grid(2, 2, ["", "x"])[:2], texts.encode([""] * 2)
+    )
+
+
+def test_a_share_of_the_texts_is_hidden_whole(texts):
+    rows = texts.in_turn(4000, ["a red flower"])
+    told = {"tokens": ops.convert_to_tensor(rows)}
+    (kept,) = texts.hidden(told, 0.25, keras.random.SeedGenerator(3))
+    kept = ops.convert_to_numpy(kept)
+    empty = (kept == texts.empty_row).all(axis=1)
+    assert empty.mean() == pytest.approx(0.25, abs=0.03)
+    np.testing.assert_array_equal(kept[~empty], rows[~empty])
+
+
+def test_long_texts_are_cut_and_counted(texts, capsys):
+    rows = texts.encode(["red " * 30, "red"])
+    assert rows.shape == (2, 16)
+    assert "text: 1 of 2 are longer" in capsys.readouterr().out
 
 
 def test_a_network_that_is_told_nothing_has_no_input():

@@ -28,6 +28,10 @@ EVERYTHING = {
     "class_conditional": True,
     "augmentation": True,
 }
+TEXT = TOY.text.model_copy(
+    update={"enabled": True, "tokens": 4, "width": 8, "heads": 2, "levels": (0, 1)}
+)
+TEXTUAL = EVERYTHING | {"class_conditional": False, "text": TEXT}
 OPTIONS = [
     {"normalization": "group"},
     {"normalization": "layer"},
@@ -47,7 +51,9 @@ OPTIONS = [
     {"residuals": False},
     {"class_conditional": True},
     {"augmentation": True},
+    {"text": TEXT},
     EVERYTHING,
+    TEXTUAL,
     EVERYTHING | {"skips": False, "residuals": False, "zero_init": False},
 ]
 
@@ -58,7 +64,8 @@ def settings_name(settings):
 
 def toy(seed=0, **changes):
     keras.utils.set_random_seed(seed)
-    return unet.build(TOY.model_copy(update=changes), (8, 8, 3), num_classes=5)
+    settings = TOY.model_copy(update=changes)
+    return unet.build(settings, (8, 8, 3), num_classes=5, vocabulary=9)
 
 
 def batch(network, count=4, seed=0):
@@ -71,6 +78,7 @@ def batch(network, count=4, seed=0):
         "noise_variances": variances.astype("float32"),
         "labels": np.arange(5, 5 - count, -1, dtype="int32"),
         "augmentation": generator.normal(size=(count, 9)).astype("float32"),
+        "tokens": np.array([[3 + k, 8, 2, 0] for k in range(count)], dtype="int32"),
     }
     return [inputs[one.name] for one in network.inputs]
 
@@ -89,10 +97,15 @@ def perturb(network):
 
 @pytest.mark.parametrize(
     ("changes", "index"),
-    [({}, 0), ({}, 1), *((EVERYTHING, index) for index in range(4))],
+    [
+        *(({}, 0), ({}, 1)),
+        *((EVERYTHING, index) for index in range(4)),
+        *((TEXTUAL, index) for index in range(4)),
+    ],
     ids=[
         *("images", "variances", "images-all", "variances-all"),
         *("labels-all", "augmentation-all"),
+        *(f"{name}-text" for name in ("images", "variances", "tokens", "augmentation")),
     ],
 )
 def test_each_input_acts_on_its_own_image_alone(changes, index):
@@ -104,7 +117,8 @@ def test_each_input_acts_on_its_own_image_alone(changes, index):
     inputs[index][1] = 0
     change = np.abs(predict(network, inputs) - before).max(axis=(1, 2, 3))
     # The labels are one of three parts of an embedding; the others stay.
-    least = 1e-4 if network.inputs[index].name == "labels" else 1e-3
+    weak = network.inputs[index].name in ("labels", "tokens")
+    least = 1e-4 if weak else 1e-3
     assert change[1] > least * np.abs(before).max()
     np.testing.assert_allclose(change[[0, 2, 3]], 0.0, atol=1e-5 * np.abs(before).max())
 
@@ -168,6 +182,9 @@ def test_classes_give_different_images_and_the_null_class_is_one_of_them():
 
 def test_a_conditional_network_without_classes_is_refused():
     conditional = TOY.model_copy(update={"class_conditional": True})
+    textual = TOY.model_copy(update={"text": TEXT})
+    with pytest.raises(DdimError, match="expected data with captions"):
+        unet.build(textual, (8, 8, 3))
     with pytest.raises(DdimError, match="expected data with labels"):
         unet.build(conditional, (8, 8, 3))
 
@@ -199,12 +216,14 @@ def mixed_precision():
     keras.config.set_dtype_policy("float32")
 
 
-def test_training_in_mixed_precision(mixed_precision):
-    network = toy()
+@pytest.mark.parametrize("changes", [{}, TEXTUAL], ids=["default", "text"])
+def test_training_in_mixed_precision(mixed_precision, changes):
+    network = toy(**changes)
     inputs = batch(network)
     network.compile("sgd", "mse")
     assert np.isfinite(network.train_on_batch(inputs, inputs[0]))
-    assert network.get_layer("up_0_upsampling").compute_dtype == "float32"
+    if not changes:
+        assert network.get_layer("up_0_upsampling").compute_dtype == "float32"
     assert network.output.dtype == "float32"
     assert all(weight.dtype == "float32" for weight in network.weights)
 

@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.networks.test_unet import EVERYTHING, ROOT, batch, perturb, predict, toy
+from tests.networks.test_unet import (
+    EVERYTHING,
+    ROOT,
+    TEXTUAL,
+    batch,
+    perturb,
+    predict,
+    toy,
+)
+
+KINDS = ["default", "everything", "text"]
 
 
 def digest(network):
@@ -21,7 +31,7 @@ def digest(network):
     return hashlib.sha256(b"".join(data)).hexdigest()
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["default", "everything"])
+@pytest.mark.parametrize("changes", [{}, EVERYTHING, TEXTUAL], ids=KINDS)
 def test_two_builds_write_the_same_bytes(changes, tmp_path):
     files = [tmp_path / "first.weights.h5", tmp_path / "second.weights.h5"]
     for file in files:
@@ -29,7 +39,7 @@ def test_two_builds_write_the_same_bytes(changes, tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["default", "everything"])
+@pytest.mark.parametrize("changes", [{}, EVERYTHING, TEXTUAL], ids=KINDS)
 def test_no_name_in_the_weights_file_is_automatic(changes, tmp_path):
     network = toy(**changes)
     network.save_weights(tmp_path / "toy.weights.h5")

@@ -9,7 +9,9 @@ from ddim.networks.conditioning import Labels
 from ddim.pictures import layout, sheets
 from ddim.sampling.method import Method
 
-SETTINGS = SimpleNamespace(scale=1, seed=0, columns=2, diffusion_steps=3, neighbours=2)
+SETTINGS = SimpleNamespace(
+    scale=1, seed=0, columns=2, diffusion_steps=3, neighbours=2, prompts=()
+)
 SIZE = 24
 """Pixels, so that a caption's line is as high as it is."""
 

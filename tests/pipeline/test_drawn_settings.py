@@ -15,6 +15,7 @@ from ddim.sampling import generator
 from ddim.sampling.generator import Denoiser, Method
 from ddim.settings import params
 from ddim.training import optimizers, train
+from tests.conftest import text_description
 from tests.support import drawn_settings
 
 
@@ -26,6 +27,7 @@ def describe(settings: params.Params) -> Description:
         image_shape=(size, size, channels),
         normalizer=Normalizer((0.4,) * channels, (0.06,) * channels),
         class_names=drawn_settings.CLASSES,
+        text=text_description() if settings.network.text.enabled else None,
         data_digest="0",
     )
 
@@ -37,6 +39,8 @@ def batch(settings: params.Params) -> dict[str, np.ndarray]:
     inputs = {"images": random.integers(0, 256, shape, dtype=np.uint8)}
     if settings.network.class_conditional:
         inputs["labels"] = random.integers(0, 3, count).astype(np.int32)
+    if settings.network.text.enabled:
+        inputs["tokens"] = describe(settings).conditioning.in_turn(count)
     return inputs
 
 

@@ -45,6 +45,7 @@ SLOW = pytest.mark.slow
         pytest.param("clear-diffusion", "RGB", [("ddim", 1.0)], marks=SLOW),
         pytest.param("ddpm-lesson", "L", [("ddim", 1.0), ("ddpm", 1.0)], marks=SLOW),
         ("digits-conditional", "L", [("ddim", 1.0), ("ddim", 3.0), ("ddim", 7.5)]),
+        ("text-flowers", "RGB", [("ddim", 1.0), ("ddim", 3.0)]),
     ],
 )
 def test_a_recipe_runs_all_stages(tmp_path, name, mode, rows):
@@ -62,7 +63,9 @@ def test_a_recipe_runs_all_stages(tmp_path, name, mode, rows):
     found = zip(table["sampler"], table["guidance_scale"], strict=True)
     assert list(found) == rows
     assert table["kid"].notna().all()
-    if name == "digits-conditional":
+    drawn = {file.stem for file in (tmp_path / "renders/sheets").glob("*.png")}
+    assert ("prompts" in drawn) == (name == "text-flowers")
+    if name in ("digits-conditional", "text-flowers"):
         assert table["kid"].nunique() == len(table)
     with Image.open(tmp_path / "renders/samples.png") as picture:
         assert picture.mode == mode

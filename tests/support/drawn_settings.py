@@ -56,6 +56,19 @@ network = st.fixed_dictionaries(
         "skips": flags,
         "residuals": flags,
         "class_conditional": flags,
+        "text": st.fixed_dictionaries(
+            {
+                "enabled": st.sampled_from([False, False, True]),
+                "vocabulary": st.sampled_from([60, 1000]),
+                "tokens": st.sampled_from([2, 5, 12]),
+                "width": st.sampled_from([4, 8]),
+                "layers": st.integers(1, 2),
+                "heads": st.sampled_from([1, 2, 4]),
+                "levels": st.lists(
+                    st.integers(0, 2), min_size=1, max_size=2, unique=True
+                ),
+            }
+        ),
         "augmentation": flags,
     }
 )
@@ -120,7 +133,11 @@ render = st.fixed_dictionaries(
 )
 
 data = st.fixed_dictionaries(
-    {"image_size": st.sampled_from([4, 8, 12]), "channels": st.sampled_from([1, 3])}
+    {
+        "image_size": st.sampled_from([4, 8, 12]),
+        "channels": st.sampled_from([1, 3]),
+        "captions": st.just("source"),
+    }
 )
 
 runtime = st.fixed_dictionaries(

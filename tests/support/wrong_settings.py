@@ -59,6 +59,7 @@ SINGLE = [
     ("network.skips", "no", "expected true or false; received 'no'"),
     ("network.residuals", None, "expected true or false; received null"),
     ("network.class_conditional", 0, "expected true or false; received 0"),
+    ("network.text", None, "expected a section of settings; received null"),
     ("train.seed", 1.5, "expected a whole number; received 1.5"),
     ("network.augmentation", 0.1, "expected true or false; received 0.1"),
     ("train.epochs", "ten", "received 'ten'"),
@@ -164,6 +165,7 @@ SINGLE = [
     ("render.rows", 0, "expected 1 or more; received 0"),
     ("render.columns", 1.0, "expected a whole number; received 1.0"),
     ("render.classes", [[1]], "expected text; received [1]"),
+    ("render.prompts", ["a" * 2001], "expected at most 2000 letters; received"),
     ("render.diffusion_steps", "20", "expected a whole number; received '20'"),
     ("render.step_counts", [], "expected at least 1 entries"),
     ("render.deterministic_steps", 0, "expected 1 or more; received 0"),
@@ -251,6 +253,46 @@ COMBINED = [
         {"evaluate.guidance_scales": [1.0, 3.0]},
         "evaluate.guidance_scales",
         "expected [] with network.class_conditional: false; received [1.0, 3.0]",
+    ),
+    (
+        {"render.prompts": ["a rose"]},
+        "render.prompts",
+        "expected [] with network.text.enabled: false; received ['a rose']",
+    ),
+    ({"network.text.width": 0}, "network.text.width", "expected 1 or more; received 0"),
+    ({"network.text.vocabulary": 7}, "network.text.vocabulary", "8 or more; received"),
+    ({"network.text.levels": []}, "network.text.levels", "expected at least 1 entries"),
+    (
+        {"network.text.levels": [1, 4], "network.text.enabled": True},
+        "network.text.levels",
+        "expected levels from 0 to 3, one per entry of widths; received [1, 4]",
+    ),
+    (
+        {"network.text.heads": 3, "network.text.enabled": True},
+        "network.text.heads",
+        "expected a divisor of text.width and of the widths at text.levels; "
+        "received 3 for [64, 64, 96, 128]",
+    ),
+    (
+        {"network.text.enabled": True, "network.class_conditional": True},
+        "network.text.enabled",
+        "expected false with class_conditional: true, since captions can name",
+    ),
+    (
+        {"network.text.enabled": True},
+        "data.captions",
+        "expected source or a text with {name} with network.text.enabled: true; "
+        "received none",
+    ),
+    (
+        {
+            "network.text.enabled": True,
+            "data.captions": "source",
+            "train.label_dropout": 0.0,
+            "evaluate.guidance_scales": [2.0],
+        },
+        "train.label_dropout",
+        "expected a number above 0",
     ),
     (
         {"render.classes": ["rose"]},

@@ -1,0 +1,57 @@
+"""A small transformer that turns the tokens of a caption into vectors for the U-Net.
+
+Trained along with the network. Blocks with the normalization in front (arXiv
+2002.04745), attention in both directions, learned positions.
+"""
+
+from typing import Any
+
+import keras
+
+from ddim.networks.attention import TokenAttention
+from ddim.networks.fast_layers import Dense, PortableGlorotUniform, Tensor
+from ddim.settings.sections import TextParams
+
+
+@keras.saving.register_keras_serializable("ddim")
+class Positions(keras.layers.Layer):
+    """Adds a learned vector per position to (B, L, C)."""
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        self.positions = self.add_weight(
+            name="positions",
+            shape=tuple(input_shape[1:]),
+            initializer=PortableGlorotUniform(),
+        )
+
+    def call(self, x: Tensor) -> Tensor:
+        return x + self.positions
+
+
+def encode(tokens: Tensor, vocabulary: int, params: TextParams) -> Tensor:
+    """Tokens (B, L), numbers below `vocabulary`, to vectors (B, L, `params.width`).
+
+    Tokens that are PAD act on no other one; what stands at their own places is of no
+    meaning. All layers are called `text_...`.
+    """
+    width = params.width
+    x = keras.layers.Embedding(
+        vocabulary,
+        width,
+        embeddings_initializer=PortableGlorotUniform(),
+        name="text_tokens",
+    )(tokens)
+    x = Positions(name="text_positions")(x)
+    for number in range(params.layers):
+        name = f"text_block_{number}"
+        y = keras.layers.LayerNormalization(name=f"{name}_normalization_1")(x)
+        parts = ("query", "key", "value")
+        parts_of_y = [Dense(width, name=f"{name}_{part}")(y) for part in parts]
+        y = TokenAttention(params.heads, name=f"{name}_heads")([*parts_of_y, tokens])
+        y = Dense(width, name=f"{name}_output")(y)
+        x = keras.layers.Add(name=f"{name}_add_1")([x, y])
+        y = keras.layers.LayerNormalization(name=f"{name}_normalization_2")(x)
+        y = Dense(4 * width, activation="gelu", name=f"{name}_dense_1")(y)
+        y = Dense(width, name=f"{name}_dense_2")(y)
+        x = keras.layers.Add(name=f"{name}_add_2")([x, y])
+    return keras.layers.LayerNormalization(name="text_normalization")(x)
