@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from ddim.networks.attention import PixelAttention
+from ddim.networks.attention import PixelAttention, TokenAttention
 
 
 def cost(network: keras.Model) -> dict[str, int]:
@@ -25,6 +25,10 @@ def _macs(layer: keras.layers.Layer) -> int:
         # query x key, then weights x value: (pixels, pixels, channels) each.
         *size, channels = layer.output.shape[1:]
         return 2 * math.prod(size) ** 2 * channels
+    if isinstance(layer, TokenAttention):
+        # The same, from every place of the query to every token.
+        *size, channels = layer.output.shape[1:]
+        return 2 * math.prod(size) * layer.input[-1].shape[1] * channels
     if not hasattr(layer, "kernel"):
         return 0
     # Every product of the kernel is taken at each pixel: of the coarser side, where a

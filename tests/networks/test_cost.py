@@ -6,7 +6,7 @@ import pytest
 from ddim.networks import unet
 from ddim.networks.cost import cost
 from ddim.settings import params
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TEXT
 
 DEFAULT = params.load(ROOT / "recipes/default.yaml").network
 SHAPE = (16, 16, 3)
@@ -26,6 +26,11 @@ def test_the_default_network_costs_what_the_reference_does():
         # Of n pixels and c channels: n^2 c to compare them, n^2 c to mix them.
         ({"attention_levels": [0, 1]}, 2 * (2 * 256**2 * 8) + 2 * 64**2 * 16),
         ({"upsampling": "transposed", "attention_levels": [1]}, 2 * 64**2 * 16),
+        # 16 tokens attend to each other in 2 blocks, 2 + 2 blocks of pixels to them.
+        (
+            {"text": DEFAULT.text.model_copy(update=TEXT)},
+            2 * (2 * 16**2 * 8) + 2 * (2 * 256 * 16 * 8) + 2 * 64 * 16 * 16,
+        ),
     ],
 )
 def test_macs_are_half_of_the_operations_that_tensorflow_counts(changes, of_attentions):
@@ -33,7 +38,7 @@ def test_macs_are_half_of_the_operations_that_tensorflow_counts(changes, of_atte
     settings = DEFAULT.model_copy(
         update={"widths": [8, 16], "depth": 1, "normalization": "group", **changes}
     )
-    network = unet.build(settings, SHAPE)
+    network = unet.build(settings, SHAPE, vocabulary=50)
     assert cost(network)["macs"] == operations(network) / 2 + of_attentions
 
 
@@ -43,11 +48,11 @@ def operations(network: keras.Model) -> int:
     from tensorflow.compat.v1 import profiler
 
     @tf.function
-    def call(noisy_images, noise_variances):
-        return network([noisy_images, noise_variances])
+    def call(*inputs):
+        return network(list(inputs))
 
-    shapes = (1, *SHAPE), (1, 1, 1, 1)
-    graph = call.get_concrete_function(*map(tf.TensorSpec, shapes)).graph
+    specs = [tf.TensorSpec((1, *one.shape[1:]), one.dtype) for one in network.inputs]
+    graph = call.get_concrete_function(*specs).graph
     options = profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
     found = profiler.profile(graph, cmd="op", options=options)
