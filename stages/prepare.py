@@ -1,4 +1,4 @@
-"""Images of any source -> uint8 crops with labels, for training and validation."""
+"""Images of any source -> uint8 crops with labels, and captions if asked for."""
 
 from ddim.errors import one_plain_message
 from ddim.paths import PATHS, resolve

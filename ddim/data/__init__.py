@@ -1,1 +1,1 @@
-"""Prepared data on disk: crops, and the mean and variance of their pixels."""
+"""Prepared data on disk: crops, captions, the mean and variance of pixels."""

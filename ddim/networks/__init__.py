@@ -1,1 +1,1 @@
-"""The U-Net, its layers, and a trained network on disk."""
+"""The U-Net, its layers, what it is told, and a trained network on disk."""

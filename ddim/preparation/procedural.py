@@ -7,7 +7,7 @@ half the picture; edges are as soft as a pixel is wide. Pictures are planes
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -69,15 +69,7 @@ class Traits:
 
 def flowers(images: int, seed: int) -> Source:
     """A source of procedural flowers, the eight kinds in turn."""
-    items = (
-        Item(
-            k % len(KINDS),
-            f"flower {k}",
-            load=partial(draw, seed, k),
-            caption=partial(caption, seed, k),
-        )
-        for k in range(images)
-    )
+    items = (_item(seed, k) for k in range(images))
     return Source(
         kind="procedural",
         name="flowers",
@@ -88,17 +80,31 @@ def flowers(images: int, seed: int) -> Source:
 
 def draw(seed: int, index: int) -> Image.Image:
     """Flower `index` of a seed, of kind `index` modulo 8, as 128x128 pixels RGB."""
-    picture, _ = _paint_flower(seed, index)
+    return _item(seed, index).load()
+
+
+def caption(seed: int, index: int) -> str:
+    """What `draw` draws: a red flower with five petals, black centre, dark ground."""
+    return _in_words(_paint_flower(seed, index)[1])
+
+
+def _item(seed: int, index: int) -> Item:
+    """Painted once for both the image and the caption."""
+    painted = cache(partial(_paint_flower, seed, index))
+    return Item(
+        index % len(KINDS),
+        f"flower {index}",
+        load=lambda: _as_image(painted()[0]),
+        caption=lambda: _in_words(painted()[1]),
+    )
+
+
+def _as_image(picture: np.ndarray) -> Image.Image:
     levels = (picture.clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     return Image.fromarray(np.ascontiguousarray(levels.transpose(1, 2, 0)))
 
 
-def caption(seed: int, index: int) -> str:
-    """What `draw` draws: a red flower with five petals, black centre, dark ground.
-
-    The flower is painted for it once more, since all dice lie in one row.
-    """
-    _, traits = _paint_flower(seed, index)
+def _in_words(traits: Traits) -> str:
     article = "an" if traits.colour[0] in "aeiou" else "a"
     return (
         f"{article} {traits.colour} flower with {NUMBERS[traits.petals]} petals, "
