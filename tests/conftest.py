@@ -11,6 +11,7 @@ from ddim.paths import Paths
 
 runtime.setup("tensorflow", "float32", deterministic=True)
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import HealthCheck
@@ -93,6 +94,7 @@ def tiny_description(**network) -> Description:
 
 def save_model(folder: Path, description: Description) -> Path:
     """A checkpoint with weights that are drawn, and the folder it is in."""
+    keras.utils.set_random_seed(0)  # the same whichever tests were before
     network = description.build_network()
     dice = np.random.default_rng(0)
     for weight in network.trainable_weights:

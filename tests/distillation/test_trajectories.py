@@ -118,3 +118,5 @@ def test_ends_are_colours_and_classes_those_of_the_images():
     assert np.abs(ends).max() == 1.0
     made = trajectories(conditions={"labels": np.array([2, 2, 7])})
     assert set(made[0][0]["labels"]) == {2, 7}
+    made = trajectories(conditions={"tokens": np.array([[1, 2], [1, 2], [7, 0]])})
+    assert {tuple(row) for row in made[0][0]["tokens"]} == {(1, 2), (7, 0)}
