@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import measure, reference, scaling, suite, workload
+from benchmarks import measure, prompts, reference, scaling, suite, workload
+from ddim.preparation import procedural
+from ddim.preparation.images import square
 from tests.conftest import ROOT
 from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
 
@@ -245,3 +247,24 @@ def test_scaling_is_measured(tmp_path):
     assert rows["peak GiB"].dropna().between(0.02, 3).all()
     assert {row["of"] for row in results["growth"]} >= {"sampling", "train"}
     assert str(path) in said
+
+
+def test_samples_are_judged_by_what_their_prompts_say():
+    """Real images pass for what their captions say, and not for what others say."""
+    numbers = range(400)
+    flowers = np.stack([square(procedural.draw(5, k), 32, 3) / 255 for k in numbers])
+    texts = [procedural.caption(5, k) for k in numbers]
+    held_back = flowers[320:], texts[320:]
+    parts = {"train": (flowers[:320], texts[:320]), "validation": held_back}
+    found = prompts.judge(parts, *held_back)
+    assert found.keys() == prompts.TRAITS.keys()
+    assert all(real == drawn for real, drawn in found.values())
+    assert found["colour"][0] > 0.9
+    assert found["petals"][0] > 0.4
+    others = prompts.judge(parts, held_back[0], texts[321:] + texts[320:321])
+    assert others["colour"][1] < 0.3
+
+
+def test_other_captions_are_refused_by_the_judge():
+    with pytest.raises(SystemExit, match="received a photo of a cat"):
+        prompts.named("colour", ["a red flower with", "a photo of a cat"])

@@ -1,0 +1,133 @@
+"""Whether a model draws what prompts say, on the drawn flowers.
+
+    python -m benchmarks.prompts --count 500 --guidance 3
+
+Run after the recipe `text-flowers`. Prompts are captions of validation images. For each
+trait that captions name, a classifier is fitted on the training crops (scikit-learn,
+with the test packages). Its accuracy on validation crops is what perfect images would
+get; beside it stands the share of samples in which it finds what was asked for.
+"""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+TRAITS = {
+    "colour": r"(\w+) flower",
+    "petals": r"with (\w+) petals",
+    "centre": r"(\w+) centre",
+    "ground": r"(\S+) ground",
+}
+"""What a caption of a drawn flower says, and where."""
+
+MOST = 4000
+"""Training crops that the classifiers are fitted on."""
+ANGLES, FREQUENCIES = 96, 25
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    from ddim import load
+    from ddim.data import captions, crops
+
+    parts = {
+        part: (
+            np.asarray(crops.load(options.crops, part)[0]) / 255,
+            captions.load(options.crops, part),
+        )
+        for part in crops.PARTS
+    }
+    texts = parts["validation"][1]
+    prompts = [texts[number % len(texts)] for number in range(options.count)]
+    images = load(options.model).sample(
+        options.count,
+        steps=options.steps,
+        seed=options.seed,
+        guidance_scale=options.guidance,
+        prompts=prompts,
+    )
+    print(f"{options.count} prompts, guidance {options.guidance:g}")
+    print("trait    real   samples")
+    for trait, (real, drawn) in judge(parts, images, prompts).items():
+        print(f"{trait:8} {real:5.3f}  {drawn:5.3f}")
+
+
+def judge(
+    parts: dict[str, tuple[np.ndarray, list[str]]],
+    images: np.ndarray,
+    prompts: Sequence[str],
+) -> dict[str, tuple[float, float]]:
+    """By trait: accuracy on validation crops, and on images (n, h, w, 3) in [0, 1].
+
+    `parts` are the crops and captions of `train` and `validation`.
+    """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    train, validation = (parts[part] for part in ("train", "validation"))
+    seen = [features(part[:MOST]) for part in (train[0], validation[0], images)]
+    found = {}
+    for trait in TRAITS:
+        fitted = make_pipeline(StandardScaler(), SVC(C=10.0))
+        fitted.fit(seen[0], named(trait, train[1][:MOST]))
+        real = fitted.predict(seen[1]) == named(trait, validation[1][:MOST])
+        drawn = fitted.predict(seen[2]) == named(trait, prompts[:MOST])
+        found[trait] = float(real.mean()), float(drawn.mean())
+    return found
+
+
+def named(trait: str, texts: Sequence[str]) -> np.ndarray:
+    """What captions say of a trait. Raises `SystemExit` where they say nothing."""
+    words = [re.search(TRAITS[trait], text) for text in texts]
+    if None in words:
+        missing = texts[words.index(None)]
+        raise SystemExit(
+            f"captions: expected those of drawn flowers; received {missing}"
+        )
+    return np.array([word[1] for word in words if word])
+
+
+def features(images: np.ndarray) -> np.ndarray:
+    """(n, dims): the corners, the rings' mean colours and how these vary along them.
+
+    A ring is sampled at `ANGLES` places round the middle; the powers of its Fourier
+    series do not depend on how the flower is turned, and tell how many petals repeat.
+    """
+    size = images.shape[1]
+    angles = np.arange(ANGLES) * 2 * np.pi / ANGLES
+    radii = np.linspace(0.05, 0.45, 9)[:, None] * size
+    y, x = (
+        np.clip(np.round((size - 1) / 2 + radii * along), 0, size - 1).astype(int)
+        for along in (np.sin(angles), np.cos(angles))
+    )
+    rings = images[:, y, x]  # (n, rings, angles, channels)
+    spectra = np.abs(np.fft.rfft(rings, axis=2))[:, :, :FREQUENCIES] / ANGLES
+    edge = max(1, size // 8)
+    corners = [
+        images[:, rows, columns].mean(axis=(1, 2))
+        for rows in (slice(edge), slice(-edge, None))
+        for columns in (slice(edge), slice(-edge, None))
+    ]
+    parts = [rings.mean(axis=2), spectra]
+    return np.concatenate([*corners, *(p.reshape(len(p), -1) for p in parts)], axis=1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.prompts", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--model", default="checkpoints", help="folder of a model")
+    parser.add_argument("--crops", type=Path, default=Path("data/crops"))
+    parser.add_argument("--count", type=int, default=500, help="prompts")
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
