@@ -96,3 +96,17 @@ def test_a_caption_adds_a_line_above():
     assert line.max() == 255
     assert line.min() < 100
     np.testing.assert_array_equal(captioned[layout.LINE_HEIGHT :], picture)
+
+
+def test_long_names_of_rows_take_several_lines_beside_their_rows():
+    picture = np.zeros((240, 60, 1), np.uint8)
+    long = "a red flower with five petals, black centre, dark ground"
+    named = layout.with_names(picture, rows=[long, "short", long])
+    assert named.shape[1] < 60 + 400
+    left = named[:, : -picture.shape[1], 0]
+    inked = np.flatnonzero((left < 255).any(axis=1))
+    for row, rows in enumerate(np.split(np.arange(240), 3)):
+        middle = inked[np.isin(inked, rows)].mean()
+        assert abs(middle - (80 * row + 39.5)) < 4
+    heights = [np.isin(inked, rows).sum() for rows in np.split(np.arange(240), 3)]
+    assert heights[0] == heights[2] > 1.8 * heights[1]

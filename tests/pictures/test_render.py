@@ -9,7 +9,8 @@ from ddim.networks.conditioning import UNCONDITIONAL, Labels
 from ddim.pictures import layout, schedule_plot, sheets
 from ddim.pictures.painter import Painter
 from ddim.sampling.grid import save_png
-from tests.conftest import tiny_settings
+from ddim.settings.sections import RenderParams
+from tests.conftest import TEXT, tiny_description, tiny_settings
 
 CLASSES = ("rose", "iris", "lily")
 CONDITIONING = Labels(CLASSES)
@@ -99,3 +100,15 @@ def test_the_picture_of_schedules_thickens_the_chosen_one(tmp_path):
     cosine, again, linear = (file.read_bytes() for file in files)
     assert cosine == again
     assert cosine != linear
+
+
+def test_prompts_of_the_settings_are_drawn_a_row_each():
+    described = tiny_description(text=TEXT)
+    texts = described.conditioning
+    chosen = RenderParams(**{**dict(settings()), "prompts": ("a red flower", "x")})
+    made = Painter(Echo(texts), None, chosen)
+    assert made.row_names(3) == ["a red flower", "x", "a red flower"]
+    rows = texts.encode(["a red flower", "a red flower", "x", "x"])
+    np.testing.assert_array_equal(made.conditions(2, 2), rows)
+    plain = Painter(Echo(texts), None, settings())
+    assert plain.row_names(4) == [*texts.names, texts.names[0]]

@@ -124,3 +124,14 @@ def test_the_sheet_over_steps_follows_noise_along_a_row(counts, shown):
     cells = body(sheets.over_steps(painter), sheets.STEP_ROWS, len(shown))
     rows = range(sheets.STEP_ROWS)
     assert cells.tolist() == [[10 * k + steps for steps in shown] for k in rows]
+
+
+def test_prompts_stand_left_of_four_samples_each():
+    texts = ("a", "b c", "d")
+    painter = Echo(
+        generator=SimpleNamespace(conditioning=Labels(texts)),
+        settings=SETTINGS,
+        names=lambda: texts,
+    )
+    cells = body(sheets.prompts(painter), 3, sheets.PROMPT_COLUMNS)
+    assert cells.tolist() == [[10 * row + 3] * 4 for row in range(3)]
