@@ -58,8 +58,8 @@ def milliseconds(work: Any, at_once: int, steps: int = STEPS) -> float:
     model.train_step = step
     size = work.batch_size
     pool = workload.images(work, 4 * size)
-    batches = Batches(pool, None, batch_size=size, repetitions=steps // 4)
-    fed, _ = input_pipeline.feed(model, batches, Batches(pool, None, batch_size=size))
+    batches = Batches(pool, {}, batch_size=size, repetitions=steps // 4)
+    fed, _ = input_pipeline.feed(model, batches, Batches(pool, {}, batch_size=size))
     clock = Clock()
     model.fit(
         fed,

@@ -103,7 +103,7 @@ def description(work: Workload) -> Description:
 def batches(work: Workload, count: int) -> Batches:
     """So many batches of made-up images."""
     return Batches(
-        images(work, count * work.batch_size), None, batch_size=work.batch_size
+        images(work, count * work.batch_size), {}, batch_size=work.batch_size
     )
 
 
