@@ -40,9 +40,13 @@ class Normalizer:
         """Values in [0, 1], (..., channels), to mean 0 and variance 1."""
         return (images - self.means) / self.deviations
 
+    def restore(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `normalize`."""
+        return self.means + values * self.deviations
+
     def denormalize(self, images: np.ndarray) -> np.ndarray:
         """The inverse of `normalize`, clipped to [0, 1]."""
-        return np.clip(self.means + images * self.deviations, 0.0, 1.0)
+        return np.clip(self.restore(images), 0.0, 1.0)
 
 
 FORM = TypeAdapter(Normalizer)
@@ -69,15 +73,15 @@ def save(normalizer: Normalizer, path: Path) -> None:
     write_json(path, FORM.dump_python(normalizer))
 
 
-def load(path: Path) -> Normalizer:
+def load(path: Path, made_by: str = "normalize") -> Normalizer:
     """Read what `save` wrote. Raises `DdimError` if the file is missing or foreign."""
-    content = read_json(path, made_by="normalize")
+    content = read_json(path, made_by=made_by)
     try:
         return FORM.validate_python(content)
     except ValidationError:
         raise DdimError(
             f"{path}: expected lists mean and variance of equal length, variances "
-            f"positive; received {content!r:.100}; run the stage normalize again"
+            f"positive; received {content!r:.100}; run the stage {made_by} again"
         ) from None
 
 
