@@ -8,6 +8,8 @@ WEIGHTS = "model.weights.h5"
 """In the folder of a model: the EMA network's weights."""
 DESCRIPTION = "model.json"
 """In the folder of a model: all that is needed to rebuild the network."""
+AUTOENCODER = "autoencoder"
+"""In the folder of a model of latents: a folder with both files of its autoencoder."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,9 @@ class Paths:
     crops: Path = Path("data/crops")
     normalizer: Path = Path("data/normalizer.json")
     reference: Path = Path("data/reference")
+    autoencoder: Path = Path("autoencoder")
+    autoencoding: Path = Path("metrics/autoencode.csv")
+    latents: Path = Path("data/latents")
     checkpoint: Path = Path("checkpoints")
     history: Path = Path("metrics/history.csv")
     training: Path = Path("metrics/train.json")
@@ -41,6 +46,11 @@ class Paths:
         """The weights file of the distilled model, if there is one."""
         return self.distilled / WEIGHTS
 
+    @property
+    def autoencoder_weights(self) -> Path:
+        """The weights file of the autoencoder, if there is one."""
+        return self.autoencoder / WEIGHTS
+
     def figures(self) -> list[Path]:
         """What the stage evaluate leaves."""
         return [self.kid_table, self.kid, self.kid_plot]
@@ -49,6 +59,13 @@ class Paths:
         """What the stage render has left, in a fixed order."""
         many = [*self.sheets.glob("*.png"), *self.animations.glob("*.gif")]
         return [self.samples, self.schedules, *sorted(many)]
+
+
+def model_files(folder: str | Path) -> list[Path]:
+    """All files of the model in `folder`, relative to it."""
+    folders = (Path(), Path(AUTOENCODER))
+    names = [one / name for one in folders for name in (WEIGHTS, DESCRIPTION)]
+    return [name for name in names if (Path(folder) / name).is_file()]
 
 
 PATHS = Paths()

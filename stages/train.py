@@ -17,7 +17,9 @@ def main() -> None:
     from ddim.tracking import callback, curves
     from ddim.training import resume, train, worker
 
-    description = train.describe(settings.network, settings.diffusion)
+    description = train.describe(
+        settings.network, settings.diffusion, of_latents=settings.latent.enabled
+    )
     if not devices.leads():
         return worker.work(description, settings.train)
     work = resume.work_folder(

@@ -73,7 +73,7 @@ def invert(options: Invert) -> None:
     if options.noise:
         with atomic(options.noise) as temporary:
             np.save(temporary, noise, allow_pickle=False)
-    shown = model.trained.description.normalizer.denormalize(noise)
+    shown = model.generator.codec.decode(noise)
     cells = np.concatenate(np.stack([images, shown, again], axis=1))
     grid = layout.grid(cells, len(images), 3, _scale(options, model))
     named = layout.with_names(grid, columns=["image", "noise", "again"])
@@ -212,9 +212,9 @@ def _kept_noise(path: Path, model: Model, count: int) -> np.ndarray:
             f"{path}, which is not there"
         )
     noise = read_npy(path, made_by="ddim invert")
-    if noise.ndim != 4 or noise.shape[1:] != model.image_shape or not len(noise):
+    if noise.ndim != 4 or noise.shape[1:] != model.noise_shape or not len(noise):
         raise DdimError(
-            f"--noise: expected an array (n, {str(model.image_shape)[1:]}; received "
+            f"--noise: expected an array (n, {str(model.noise_shape)[1:]}; received "
             f"{noise.shape}"
         )
     return np.asarray(noise, np.float32)[np.arange(count) % len(noise)]

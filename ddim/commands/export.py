@@ -15,7 +15,7 @@ from ddim.files import atomic, copy, read_json
 from ddim.inference.sources import CHECKPOINT, folder_of
 from ddim.networks import checkpoint
 from ddim.networks.checkpoint import Trained
-from ddim.paths import DESCRIPTION, PATHS, WEIGHTS
+from ddim.paths import PATHS, model_files
 from ddim.settings import params
 
 CARD = "README.md"
@@ -34,8 +34,8 @@ def export(options: Export) -> None:
     """Write the model's folder. Raises `DdimError` if there is no model."""
     with folder_of(options.model) as source:
         trained = checkpoint.load(source)
-        for name in (WEIGHTS, DESCRIPTION):
-            copy(source / name, options.folder / name)
+        for file in model_files(source):
+            copy(source / file, options.folder / file)
     facts = _facts(trained, of_pipeline=options.model == CHECKPOINT)
     for name, path in facts["pictures"].items():
         copy(path, options.folder / name)

@@ -13,7 +13,7 @@ from ddim.distillation.consistency_model import ConsistencyModel
 from ddim.distillation.trajectories import Trajectories
 from ddim.networks.checkpoint import Trained
 from ddim.networks.description import Description
-from ddim.paths import PATHS, Paths
+from ddim.paths import AUTOENCODER, PATHS, Paths
 from ddim.sampling.generator import compile_generator
 from ddim.sampling.method import Method
 from ddim.settings.sections import DistillParams, KidParams, TrainParams
@@ -53,7 +53,9 @@ def distill(
         steps_per_execution=1,
     )
     model.optimizer.build(model.trainable_variables)
-    generator = compile_generator(model.ema_network, description, train.batch_size)
+    generator = compile_generator(
+        model.ema_network, description, train.batch_size, teacher.autoencoder
+    )
     figures = [
         val_kid(generator, train, kid, paths, steps, STUDENT, name)
         for steps, name in zip(STEPS, ("val_kid_1_step", "val_kid"), strict=True)
@@ -80,6 +82,7 @@ def outputs(paths: Paths) -> Paths:
     return replace(
         paths,
         checkpoint=paths.distilled,
+        autoencoder=paths.checkpoint / AUTOENCODER,
         epochs=paths.distilled / "epochs",
         history=paths.distillation,
     )
@@ -97,7 +100,10 @@ def phases(
         batch_size=train.batch_size,
         seed=settings.seed,
         teacher=compile_generator(
-            teacher.network, teacher.description, train.batch_size
+            teacher.network,
+            teacher.description,
+            train.batch_size,
+            teacher.autoencoder,
         ),
         count=settings.trajectories,
         steps=settings.trajectory_steps,

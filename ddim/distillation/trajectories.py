@@ -24,7 +24,7 @@ def solve(
     """Where the trajectories from `noises` (n, h, w, c) pass and end.
 
     Returns the noisy images before each step, (n, steps, h, w, c) float16, and the
-    images (n, h, w, c) as the network sees them, within the range of pixels.
+    images (n, h, w, c) as the network sees them, pixels within their range.
     """
     passed: list[np.ndarray] = []
 
@@ -39,8 +39,9 @@ def solve(
         conditions=conditions,
         initial_noise=noises,
         callback=keep,
+        decoded=False,
     )
-    ends = np.concatenate([teacher.normalizer.normalize(batch) for batch in batches])
+    ends = np.concatenate(list(batches))
     # Batch after batch, and in each step after step; the last batch is filled up.
     points = np.stack(passed).reshape(-1, steps, *passed[0].shape).swapaxes(1, 2)
     return points.reshape(-1, *points.shape[2:])[: len(noises)], ends

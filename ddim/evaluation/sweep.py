@@ -62,8 +62,10 @@ def evaluate(
         subset_size=settings.subset_size,
         batch_size=kid_params.batch_size,
     )
-    generator = compile_generator(trained.network, description, sampling.batch_size)
-    encoder = inception.encoder(kid_params, generator.shape[-1])
+    generator = compile_generator(
+        trained.network, description, sampling.batch_size, trained.autoencoder
+    )
+    encoder = inception.encoder(kid_params, description.image_shape[-1])
     jobs = _jobs(sampling, settings, guided=bool(description.conditioning.name))
     passes = sum(evaluations(method.sampler, steps) for method, steps in jobs)
     firsts = FirstPredictions()

@@ -84,7 +84,7 @@ def initial_noise(
     """
     schedule = method.make_schedule(generator.diffusion)
     times = method.times(steps, schedule)[::-1].tolist()
-    normalized = generator.normalizer.normalize(images)
+    normalized = generator.codec.encode(images)
     found = []
     for start in range(0, len(images), generator.batch_size):
         rows = np.resize(np.arange(start, len(images)), generator.batch_size)

@@ -86,6 +86,11 @@ class Model:
         return self.trained.description.image_shape
 
     @property
+    def noise_shape(self) -> tuple[int, int, int]:
+        """Of the noise that an image is drawn from: its own, or that of a latent."""
+        return self.trained.description.shape
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The classes that a class-conditional model draws; empty for any other."""
         description = self.trained.description
@@ -102,7 +107,9 @@ class Model:
         from ddim.sampling.generator import compile_generator
 
         trained = self.trained
-        return compile_generator(trained.network, trained.description, self.batch_size)
+        return compile_generator(
+            trained.network, trained.description, self.batch_size, trained.autoencoder
+        )
 
     def method(self, **choices: Any) -> Method:
         """How to sample: the defaults that fit the network but for `choices`."""
@@ -146,8 +153,8 @@ class Model:
         `classes`, by name, or `prompts` go round image by image; by default all classes
         do, or some captions. Guidance leads away from what `negative` says, in turn
         too, or else from what is drawn when nothing is said. `initial_noise`
-        (count, h, w, c) takes the place of the seed's. `callback` is called at each
-        step of a batch (see `ddim.diffusion.samplers`).
+        (count, *noise_shape) takes the place of the seed's. `callback` is called at
+        each step of a batch (see `ddim.diffusion.samplers`).
         """
         steps = self.trained.description.steps if steps is None else steps
         validate_section(Numbers, {"count": count, "steps": steps, "seed": seed})
@@ -184,7 +191,7 @@ class Model:
         """
         from ddim.inference import inversion
 
-        self._check_shape("images", images)
+        _check_shape("images", images, self.image_shape)
         numbers = {"count": len(images), "steps": steps, "seed": seed or 0}
         validate_section(Numbers, numbers)
         method = self.method(**choices)
@@ -218,12 +225,12 @@ class Model:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Splits noisy images into images and noises with one call of the network.
 
-        All are (n, h, w, c) and normalised, as the network sees them; see
-        `trained.description.normalizer`.
+        All are (n, h, w, c) and encoded, as the network sees them; see
+        `generator.codec`.
         """
         from keras import ops
 
-        self._check_shape("noisy_images", noisy_images)
+        _check_shape("noisy_images", noisy_images, self.noise_shape)
         method, count = self.method(**choices), len(noisy_images)
         told = self._told(count, classes, prompts, negative, method)
         schedule = method.make_schedule(self.generator.diffusion)
@@ -270,9 +277,9 @@ class Model:
             told["against"] = conditioning.in_turn(count, against)
         return told
 
-    def _check_shape(self, name: str, images: np.ndarray) -> None:
-        if images.ndim != 4 or images.shape[1:] != self.image_shape:
-            raise DdimError(
-                f"{name}: expected shape (n, {str(self.image_shape)[1:]}; received "
-                f"{images.shape}"
-            )
+
+def _check_shape(name: str, images: np.ndarray, shape: tuple[int, int, int]) -> None:
+    if images.ndim != 4 or images.shape[1:] != shape:
+        raise DdimError(
+            f"{name}: expected shape (n, {str(shape)[1:]}; received {images.shape}"
+        )

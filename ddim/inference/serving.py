@@ -83,7 +83,7 @@ class ServedModel:
 
     def _draw(self, rows: list[Row]) -> np.ndarray:
         """Images (n, h, w, c) of one group."""
-        first, shape = rows[0], self.model.image_shape
+        first, shape = rows[0], self.model.noise_shape
         return self.model.sample(
             len(rows),
             steps=first.steps,

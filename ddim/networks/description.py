@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import keras
 from pydantic import ConfigDict, Field
@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
 from ddim.networks import unet
+from ddim.networks.autoencoder import Autoencoder
 from ddim.networks.conditioning import (
     UNCONDITIONAL,
     Captions,
@@ -21,7 +22,7 @@ from ddim.settings import recipes
 from ddim.settings.fields import Channels, Mistake, SamplerName, Section, Width
 from ddim.settings.messages import short
 from ddim.settings.params import SettingsError, validate_section
-from ddim.settings.sections import DiffusionParams, NetworkParams
+from ddim.settings.sections import AutoencoderParams, DiffusionParams, NetworkParams
 
 FORMAT = 2
 """Of `model.json`; raised by a change that `BEFORE` does not make up for."""
@@ -48,7 +49,7 @@ BEFORE: dict[str, dict[str, Any]] = {
 
 def _channels_agree(description: "Description") -> Iterator[Mistake]:
     received = len(description.normalizer.mean)
-    channels = description.image_shape[2]
+    channels = description.shape[2]
     if received != channels:
         expected = f"{channels} means and variances, one per channel"
         yield "normalizer", expected, received
@@ -76,6 +77,33 @@ class TextDescription(Section):
     checks = (_tokenizes,)
 
 
+class LatentDescription(Section):
+    """What a network of latents works on."""
+
+    shape: tuple[Width, Width, Width]
+    """Height, width and channels of a latent."""
+    autoencoder_sha256: str
+    """Of the weights of the autoencoder, which lies in the model's folder."""
+
+
+class AutoencoderDescription(Section):
+    """What an autoencoder was built and trained as."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    autoencoder: AutoencoderParams
+    image_shape: tuple[Width, Width, Channels]
+    data_digest: str
+
+    def build_network(self) -> Autoencoder:
+        """The autoencoder with fresh weights."""
+        return Autoencoder(self.autoencoder, self.image_shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, as in `model.json` of its folder."""
+        return {"format": FORMAT, **self.model_dump(mode="json")}
+
+
 class Description(Section):
     """What a network was built and trained as."""
 
@@ -85,13 +113,26 @@ class Description(Section):
     diffusion: DiffusionParams
     image_shape: tuple[Width, Width, Channels]
     normalizer: Normalizer
+    """Of what the network works on."""
     class_names: tuple[str, ...]
     data_digest: str
     sampler: SamplerName = "ddim"
     """That fits the network: consistency for a distilled one."""
     text: TextDescription | None = None
+    latent: LatentDescription | None = None
+    """None for a network of pixels."""
 
     checks = (_channels_agree, _text_is_known)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of what the network works on, for one image: itself or its latent."""
+        return self.latent.shape if self.latent else self.image_shape
+
+    @property
+    def white(self) -> int:
+        """What the values that are trained on are divided by."""
+        return 1 if self.latent else 255
 
     @property
     def steps(self) -> int:
@@ -114,7 +155,7 @@ class Description(Section):
     def build_network(self) -> keras.Model:
         """The network with fresh weights."""
         vocabulary = Tokenizer(self.text.tokenizer).size if self.text else None
-        return unet.build(self.network, self.image_shape, self.num_classes, vocabulary)
+        return unet.build(self.network, self.shape, self.num_classes, vocabulary)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, as in `model.json`."""
@@ -122,18 +163,24 @@ class Description(Section):
         return {"format": FORMAT, **content}
 
 
-def from_json(content: Any, path: Path) -> Description:
-    """The description that `path` holds. Raises `DdimError` if it is none."""
+D = TypeVar("D", Description, AutoencoderDescription)
+
+
+def from_json(content: Any, path: Path, kind: type[D], made_by: str = "train") -> D:
+    """The description that `path` holds. Raises `DdimError` if it is none.
+
+    `made_by` is the stage that makes such models.
+    """
     found = content.get("format") if isinstance(content, dict) else content
     if not isinstance(content, dict) or found != FORMAT:
         raise DdimError(
             f"{path}: expected a model of format {FORMAT}; received {short(found)}; "
-            "the stage train makes it again"
+            f"the stage {made_by} makes it again"
         )
     try:
-        return validate_section(Description, recipes.apply(BEFORE, content))
+        return validate_section(kind, recipes.apply(BEFORE, content))
     except SettingsError as error:
         raise DdimError(
             f"{path}: expected a model's description; received a wrong one: "
-            f"{str(error).splitlines()[0]}; the stage train makes it again"
+            f"{str(error).splitlines()[0]}; the stage {made_by} makes it again"
         ) from None

@@ -64,7 +64,7 @@ def process(painter: Painter, steps: int, eta: float) -> list[Picture]:
         if step not in shown:
             return
         both = ops.convert_to_numpy(ops.concatenate([noisy_images, pred_images]))
-        images = painter.generator.normalizer.denormalize(both)
+        images = painter.generator.codec.decode(both)
         grid = layout.grid(images, 2, PROCESS_COLUMNS, painter.settings.scale)
         caption, rows = f"step {step + 1} of {steps}", ["noisy", "predicted"]
         frames.append(layout.with_names(grid, columns=[caption], rows=rows))

@@ -7,6 +7,7 @@ from ddim.metrics import inception
 from ddim.metrics.inception import Encoder
 from ddim.networks.checkpoint import Trained
 from ddim.networks.conditioning import Captions
+from ddim.networks.description import Description
 from ddim.paths import PATHS, Paths
 from ddim.pictures import animations, layout, schedule_plot, sheets
 from ddim.pictures.animations import ANIMATIONS, seconds_per_frame
@@ -28,12 +29,14 @@ def render(
 ) -> None:
     """Draw and write every picture; those with fresh noise only where it is allowed."""
     description = trained.description
-    generator = compile_generator(trained.network, description, sampling.batch_size)
+    generator = compile_generator(
+        trained.network, description, sampling.batch_size, trained.autoencoder
+    )
     method = Method.from_settings(sampling, settings.sampler)
     painter = Painter(generator, method, settings)
     images = painter.images(settings.rows, settings.columns, settings.diffusion_steps)
     save_png(paths.samples, sheets.samples(painter, images))
-    write_sheets(painter, kid, paths)
+    write_sheets(description, painter, kid, paths)
     for name, animate in ANIMATIONS.items():
         if fresh_noise or name != "stochastic":
             _write_gif(paths, name, animate(painter))
@@ -44,15 +47,17 @@ def render(
     )
 
 
-def write_sheets(painter: Painter, kid: KidParams, paths: Paths) -> None:
-    """Steps, real beside generated, nearest neighbours; guidance and prompts if any."""
+def write_sheets(
+    description: Description, painter: Painter, kid: KidParams, paths: Paths
+) -> None:
+    """Steps, real beside generated, nearest neighbours; others where they apply."""
     settings = painter.settings
     generated = painter.images(
         *sheets.COMPARED_GRID, settings.diffusion_steps, conditions=None
     )
     train_images, _ = crops.load(paths.crops, "train")
     validation_images, _ = crops.load(paths.crops, "validation")
-    encode, distance = _distance(kid, painter.generator.shape[-1])
+    encode, distance = _distance(kid, painter.generator.codec.image_shape[-1])
     drawn = {
         "steps": sheets.over_steps(painter),
         "real-and-generated": sheets.real_and_generated(
@@ -66,6 +71,10 @@ def write_sheets(painter: Painter, kid: KidParams, paths: Paths) -> None:
         drawn["guidance"] = sheets.guidance(painter)
     if isinstance(painter.generator.conditioning, Captions):
         drawn["prompts"] = sheets.prompts(painter)
+    if description.latent:
+        drawn["reconstructions"] = sheets.reconstructions(
+            validation_images, painter.generator.codec, settings
+        )
     for name, picture in drawn.items():
         save_png(paths.sheets / f"{name}.png", picture)
 

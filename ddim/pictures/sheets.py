@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from keras import ops
 
+from ddim.metrics.features import spread
 from ddim.metrics.inception import Encoder
 from ddim.metrics.neighbours import squared_distances
 from ddim.pictures import layout
 from ddim.pictures.painter import Painter
+from ddim.sampling.codec import Codec
 from ddim.sampling.grid import Picture
 from ddim.settings.sections import RenderParams
 
@@ -18,6 +20,9 @@ STEPS_SHOWN = (1, 2, 3, 5, 10, 20)
 
 COMPARED_GRID = (6, 6)
 """Rows and columns of real images, and of generated ones beside them."""
+
+RECONSTRUCTED_GRID = (3, 8)
+"""Rows and columns of images whose reconstructions are shown, at most."""
 
 NEIGHBOUR_ROWS = 8
 PROMPT_ROWS, PROMPT_COLUMNS = 10, 4
@@ -120,6 +125,23 @@ def nearest(
     distances = [squared_distances(features, encode(chunk)) for chunk in chunks]
     order = np.argsort(np.concatenate(distances, axis=1), axis=1, kind="stable")
     return order[:, :count]
+
+
+def reconstructions(
+    images: np.ndarray, codec: Codec, settings: RenderParams
+) -> Picture:
+    """Images (n, h, w, c), uint8, each above what comes back of its latent."""
+    rows, columns = RECONSTRUCTED_GRID
+    columns = min(columns, len(images))
+    rows = min(rows, len(images) // columns)
+    some = images[spread(rows * columns, len(images))]
+    both = np.stack([some / np.float32(255), codec.decode(codec.encode(some))])
+    pairs = both.reshape(2, rows, columns, *some.shape[1:]).swapaxes(0, 1)
+    cells = pairs.reshape(-1, *some.shape[1:])
+    sheet = layout.grid(cells, 2 * rows, columns, settings.scale)
+    return layout.with_caption(
+        sheet, "Images not trained on, each above what comes back of its latent."
+    )
 
 
 def prompts(painter: Painter) -> Picture:

@@ -14,10 +14,11 @@ import numpy as np
 from keras import ops
 
 from ddim import runtime
-from ddim.data.normalizer import Normalizer
 from ddim.diffusion.samplers import SAMPLERS, Callback, Denoise, clip_images
 from ddim.networks.conditioning import UNCONDITIONAL, Conditioning
 from ddim.networks.description import Description
+from ddim.sampling import codec as codecs
+from ddim.sampling.codec import Codec
 from ddim.sampling.denoiser import Denoiser, Tensor
 from ddim.sampling.method import PLAIN, Method
 from ddim.settings.sections import DiffusionParams
@@ -38,12 +39,13 @@ def noise(
 class Generator:
     """Draws images from a network; one compilation serves every method and step count.
 
-    `infer` is the compiled `Denoiser`; `shape` is that of one image.
+    `infer` is the compiled `Denoiser`; `shape` is that of what it works on, for one
+    image.
     """
 
     infer: Callable[..., Any]
     diffusion: DiffusionParams
-    normalizer: Normalizer
+    codec: Codec
     shape: tuple[int, int, int]
     batch_size: int
     conditioning: Conditioning = UNCONDITIONAL
@@ -59,6 +61,7 @@ class Generator:
         against: np.ndarray | None = None,
         initial_noise: np.ndarray | None = None,
         callback: Callback | None = None,
+        decoded: bool = True,
         wrap: Callable[[int, Denoise], Denoise] = lambda start, denoise: denoise,
     ) -> Iterator[np.ndarray]:
         """Images 0 to `count` of `seed` in batches (n, h, w, c), values in [0, 1].
@@ -68,6 +71,7 @@ class Generator:
         rows too, or else from what the network draws when told nothing. `initial_noise`
         (count, h, w, c) takes the place of that of the seed. `callback` is handed
         to the sampler (see `ddim.diffusion.samplers`).
+        Without `decoded` they are what the network works on (n, h, w, c).
         `wrap(start, denoise)` may replace the denoiser of the batch that begins with
         image `start`.
         """
@@ -92,8 +96,8 @@ class Generator:
                 **self._noise_source(method.sampler, seed, numbers),
                 **method.options,
             )
-            images = self.normalizer.denormalize(ops.convert_to_numpy(images))
-            yield images[: count - start]
+            codes = ops.convert_to_numpy(images)[: count - start]
+            yield self.codec.decode(codes) if decoded else self.codec.bounded(codes)
 
     def images(self, count: int, steps: int, seed: int, **options: Any) -> np.ndarray:
         """All of `batches` in one array (count, h, w, c)."""
@@ -130,8 +134,8 @@ class Generator:
         if not method.clip:
             return denoise
         # Black and white as the network sees them, in each channel.
-        ends = self.normalizer.normalize(np.array([[0.0], [1.0]], np.float32))
-        return clip_images(denoise, *(ops.convert_to_tensor(end) for end in ends))
+        ends = (ops.convert_to_tensor(end) for end in self.codec.ends())
+        return clip_images(denoise, *ends)
 
     def _denoiser_of(
         self,
@@ -156,17 +160,23 @@ class Generator:
 
 
 def compile_generator(
-    network: keras.Model, description: Description, batch_size: int
+    network: keras.Model,
+    description: Description,
+    batch_size: int,
+    autoencoder: keras.Model | None = None,
 ) -> Generator:
-    """Compile a network for sampling; it may go on being trained."""
+    """Compile a network for sampling; it may go on being trained.
+
+    One of latents needs its `autoencoder`.
+    """
     prediction = description.diffusion.prediction
     conditioning = description.conditioning
     denoiser = Denoiser(network, prediction, conditioning)
     return Generator(
         runtime.compile_model(denoiser),
         description.diffusion,
-        description.normalizer,
-        description.image_shape,
+        codecs.make(description, autoencoder),
+        description.shape,
         batch_size,
         conditioning,
     )

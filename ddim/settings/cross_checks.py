@@ -115,9 +115,49 @@ def snapshots_are_few(train: Section) -> Iterator[Mistake]:
         yield "epochs", f"{MOST_SNAPSHOTS} or less with ema_candidates", train.epochs
 
 
+def autoencoder_halves_images(latent: Section) -> Iterator[Mistake]:
+    """Once per width but the last; its normalization splits channels into 8 groups."""
+    halvings = latent.downsampling.bit_length() - 1
+    if len(latent.widths) != halvings + 1:
+        expected = f"{halvings + 1} numbers with downsampling: {latent.downsampling}"
+        yield "widths", expected, list(latent.widths)
+    elif any(width % 8 for width in latent.widths):
+        yield "widths", "multiples of 8", list(latent.widths)
+
+
+def latents_divide_images(params: Section) -> Iterator[Mistake]:
+    by = params.latent.downsampling
+    if params.latent.enabled and params.data.image_size % by:
+        expected = f"a multiple of {by}, the latent.downsampling"
+        yield "data.image_size", expected, params.data.image_size
+
+
+def latents_are_no_pixels(params: Section) -> Iterator[Mistake]:
+    """A mirrored latent is not that of the mirrored image, and none is black."""
+    if not params.latent.enabled:
+        return
+    for key, allowed, received in (
+        ("train.horizontal_flips", False, params.train.horizontal_flips),
+        ("train.augmentation", 0.0, params.train.augmentation),
+        ("sampling.clip", False, params.sampling.clip),
+    ):
+        if received != allowed:
+            shown = str(allowed).lower()
+            yield key, f"{shown} with latent.enabled: true", received
+
+
 def network_halves_images(params: Section) -> Iterator[Mistake]:
     halvings = len(params.network.widths) - 1
-    if params.data.image_size % 2**halvings:
+    latent = params.latent
+    by = latent.downsampling if latent.enabled else 1
+    if params.data.image_size % by == 0 and params.data.image_size // by % 2**halvings:
+        if latent.enabled:
+            expected = (
+                f"a multiple of {by * 2**halvings}, since the autoencoder divides the "
+                f"side by {by} and network.widths halve it {halvings} times"
+            )
+            yield "data.image_size", expected, params.data.image_size
+            return
         yield (
             "data.image_size",
             f"a multiple of {2**halvings}, since network.widths halves the images "

@@ -130,6 +130,34 @@ class NetworkParams(Section):
     )
 
 
+class AutoencoderParams(Section):
+    """What an autoencoder is, without how it is trained."""
+
+    downsampling: Annotated[Integer, one_of((2, 4, 8))]
+    channels: Annotated[Count, Field(le=64)]
+    widths: Annotated[tuple[Width, ...], Field(min_length=2, max_length=4)]
+    depth: Annotated[Integer, Field(ge=1, le=16)]
+    kl_weight: Annotated[NonNegative, Field(le=1000)]
+
+    checks = (cross_checks.autoencoder_halves_images,)
+
+
+class LatentParams(AutoencoderParams):
+    enabled: Flag
+    seed: Seed
+    epochs: Annotated[Count, Field(le=1_000_000)]
+    repetitions: Annotated[Count, Field(le=10_000)]
+    batch_size: BatchSize
+    learning_rate: Annotated[Positive, Field(le=1e38)]
+    ema_decay: Annotated[Real, Field(ge=0, lt=1)]
+
+    @property
+    def autoencoder(self) -> AutoencoderParams:
+        """Without how it is trained."""
+        shared = set(AutoencoderParams.model_fields)
+        return AutoencoderParams(**self.model_dump(include=shared))
+
+
 class TrainParams(Section):
     seed: Seed
     epochs: Annotated[Count, Field(le=1_000_000)]
@@ -269,6 +297,7 @@ class Params(Section):
 
     data: DataParams
     diffusion: DiffusionParams
+    latent: LatentParams
     network: NetworkParams
     train: TrainParams
     distill: DistillParams
@@ -280,7 +309,9 @@ class Params(Section):
     tracking: TrackingParams
 
     checks = (
+        cross_checks.latents_divide_images,
         cross_checks.network_halves_images,
+        cross_checks.latents_are_no_pixels,
         cross_checks.devices_share_batches,
         cross_checks.images_of_pure_noise_are_known,
         cross_checks.classes_need_a_conditional_network,

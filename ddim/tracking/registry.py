@@ -22,7 +22,7 @@ from typing import Any
 
 from ddim import runtime
 from ddim.files import sha256
-from ddim.paths import DESCRIPTION, WEIGHTS
+from ddim.paths import WEIGHTS, model_files
 from ddim.settings.sections import Params
 from ddim.tracking.curves import is_val_kid
 from ddim.tracking.matching import CHECKPOINT_TAG
@@ -183,8 +183,8 @@ def _save(path: Path, checkpoint: Path, model: Any) -> None:
     from mlflow.models import Model
 
     data = path.with_name(FOLDER)
-    data.mkdir()
-    for file in (WEIGHTS, DESCRIPTION):
+    for file in model_files(checkpoint):
+        (data / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(checkpoint / file, data / file)
     pyfunc.save_model(
         str(path),

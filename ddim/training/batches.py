@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 import keras
 import numpy as np
 
-from ddim.data import crops
+from ddim.data import crops, latents
 from ddim.data.normalizer import Normalizer
 from ddim.diffusion.pairing import PAIRINGS, Pairing
 from ddim.errors import DdimError
@@ -18,7 +18,7 @@ from ddim.training import devices
 
 @dataclass(eq=False)
 class Batches(keras.utils.PyDataset):
-    """Whole, shuffled batches of uint8 crops.
+    """Whole, shuffled batches of uint8 crops, or of latents.
 
     The order is a function of (seed, epoch), and one epoch goes over the images
     `repetitions` times. Items are mappings with `images` (batch, height, width,
@@ -97,7 +97,7 @@ def make(
     Raises `DdimError` if there are too few images for a batch, if images lack what a
     conditional network is to be told, or if devices cannot share the batches.
     """
-    images = {part: crops.load(paths.crops, part)[0] for part in crops.PARTS}
+    images = {part: _stored(description, paths, part) for part in crops.PARTS}
     count = len(images["train"])
     if train.batch_size > count * train.repetitions:
         raise DdimError(
@@ -123,12 +123,28 @@ def make(
             pair=pair,
         )
 
-    pair = _pair(PAIRINGS[train.pairing], description.normalizer)
+    pair = _pair(PAIRINGS[train.pairing], description.normalizer, description.white)
     return batches("train", train.repetitions, pair), batches("validation", 1)
 
 
-def _pair(pairing: Pairing | None, normalizer: Normalizer) -> Pairing | None:
+def _stored(description: Description, paths: Paths, part: str) -> np.ndarray:
+    """What the network works on: crops, or their latents."""
+    images, _ = crops.load(paths.crops, part)
+    if description.latent is None:
+        return images
+    stored = latents.load(paths.latents, part)
+    if len(stored) != len(images):
+        raise DdimError(
+            f"{paths.latents}: expected {len(images)} latents, one per {part} image; "
+            f"received {len(stored)}; run the stage encode again"
+        )
+    return stored
+
+
+def _pair(
+    pairing: Pairing | None, normalizer: Normalizer, white: float = 255
+) -> Pairing | None:
     if pairing is None:
         return None
-    white = np.float32(255)
-    return lambda images, noises: pairing(normalizer.normalize(images / white), noises)
+    scale = np.float32(white)
+    return lambda images, noises: pairing(normalizer.normalize(images / scale), noises)

@@ -19,6 +19,7 @@ from ddim.networks.unet import unaugmented
 from ddim.settings.sections import TrainParams
 from ddim.training import ema, uncertainty
 from ddim.training.augmentation import augment
+from ddim.training.averaged_model import AveragedModel, set_seed
 
 Tensor = Any
 
@@ -37,7 +38,7 @@ VALIDATION_EPOCH = 2**32 - 1
 """Stands for the epoch in the seed of validation: the same noise every time."""
 
 
-class DiffusionModel(keras.Model):
+class DiffusionModel(AveragedModel):
     """A network in training and the exponential moving average (EMA) of its weights.
 
     Inputs are a mapping with `images` (n, height, width, channels; uint8) and, for a
@@ -47,7 +48,6 @@ class DiffusionModel(keras.Model):
     """
 
     section = "train"
-    """Of the settings that mistakes are due to."""
 
     def __init__(self, description: Description, train: TrainParams) -> None:
         # float32 whatever the precision: else Keras hands `call` weights in bfloat16,
@@ -64,6 +64,7 @@ class DiffusionModel(keras.Model):
             train.noise_levels, train.log_normal_mean, train.log_normal_std
         )
         self.conditioning = description.conditioning
+        self._white = description.white
         self._mean = np.asarray(description.normalizer.mean, np.float32)
         self._std = np.sqrt(np.asarray(description.normalizer.variance, np.float32))
         self.random = keras.random.SeedGenerator(train.seed, name="random")
@@ -92,12 +93,12 @@ class DiffusionModel(keras.Model):
 
     def seed_epoch(self, epoch: int) -> None:
         """Make the randomness of what follows a function of the seed and the epoch."""
-        _set_seed(self.random, self.settings.seed, epoch)
-        _set_seed(self.validation_random, self.settings.seed, VALIDATION_EPOCH)
+        set_seed(self.random, self.settings.seed, epoch)
+        set_seed(self.validation_random, self.settings.seed, VALIDATION_EPOCH)
         dropout = keras.layers.Dropout
         layers = (one for one in self.network.layers if isinstance(one, dropout))
         for number, layer in enumerate(layers, 1):
-            _set_seed(layer.seed_generator, self.settings.seed, epoch, number)
+            set_seed(layer.seed_generator, self.settings.seed, epoch, number)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict:
         """True and predicted components of the images with noise, and their SNR."""
@@ -183,7 +184,7 @@ class DiffusionModel(keras.Model):
         )
 
     def _normalize(self, images: Tensor) -> Tensor:
-        return (ops.cast(images, "float32") / 255 - self._mean) / self._std
+        return (ops.cast(images, "float32") / self._white - self._mean) / self._std
 
     def _mirror(
         self, inputs: dict[str, Tensor], training: bool
@@ -212,11 +213,6 @@ class DiffusionModel(keras.Model):
             return self.conditioning.given(inputs)
         share = self.settings.label_dropout
         return self.conditioning.hidden(inputs, share, self.random)
-
-
-def _set_seed(generator: keras.random.SeedGenerator, *entropy: int) -> None:
-    state = np.random.SeedSequence(entropy).generate_state(1, np.uint32)
-    generator.state.assign(np.array([state[0], 0], np.uint32))
 
 
 def per_image(errors: Tensor) -> Tensor:

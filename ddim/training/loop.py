@@ -13,12 +13,14 @@ import numpy as np
 from ddim import files
 from ddim.errors import DdimError
 from ddim.networks import checkpoint
-from ddim.networks.description import Description
+from ddim.networks.description import AutoencoderDescription, Description
 from ddim.paths import Paths
 from ddim.training import callbacks, input_pipeline, mixes, resume
+from ddim.training.averaged_model import AveragedModel
 from ddim.training.batches import Batches
 from ddim.training.callbacks import SeedEpochs, StopOnNonFinite
-from ddim.training.diffusion_model import DiffusionModel
+
+Described = Description | AutoencoderDescription
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class Phase:
 
 
 def run(
-    model: DiffusionModel,
+    model: AveragedModel,
     phases: Sequence[Phase],
-    description: Description,
+    description: Described,
     work: Path,
     paths: Paths,
     *,
@@ -78,12 +80,12 @@ def run(
             )
             trained = phase.until
     publish()
-    checkpoint.save(paths.checkpoint, best.path, description)
+    _save(best, description, paths)
     return history.rows, best
 
 
 def fit(
-    model: DiffusionModel,
+    model: AveragedModel,
     training: Batches,
     validation: Batches | None,
     *,
@@ -108,7 +110,7 @@ def fit(
 
 @contextmanager
 def _best_survives(
-    best: callbacks.KeepBest, description: Description, paths: Paths
+    best: callbacks.KeepBest, description: Described, paths: Paths
 ) -> Iterator[None]:
     """Keep the best model so far where a training breaks down."""
     try:
@@ -116,11 +118,18 @@ def _best_survives(
     except callbacks.NotFiniteError as error:
         if not best.epoch:
             raise
-        checkpoint.save(paths.checkpoint, best.path, description)
+        _save(best, description, paths)
         raise DdimError(
             f"{error}. The best model so far, of epoch {best.epoch}, is in "
             f"{paths.checkpoint}"
         ) from None
+
+
+def _save(best: callbacks.KeepBest, description: Described, paths: Paths) -> None:
+    """Put the best model where a user looks for it, with all that it needs."""
+    of_latents = isinstance(description, Description) and description.latent
+    autoencoder = paths.autoencoder if of_latents else None
+    checkpoint.save(paths.checkpoint, best.path, description, autoencoder)
 
 
 def _publish(work: Path, paths: Paths) -> None:

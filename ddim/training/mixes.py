@@ -39,6 +39,7 @@ def make(
     train: TrainParams,
     work: Path,
     val_kid: ValKid,
+    autoencoder: keras.Model | None,
     best: KeepBest,
 ) -> list["MixAverages"]:
     """The callback that tries `train.ema_candidates`, if there are any."""
@@ -46,7 +47,7 @@ def make(
         return []
     with devices.undivided():
         network = description.build_network()
-    generator = compile_generator(network, description, train.batch_size)
+    generator = compile_generator(network, description, train.batch_size, autoencoder)
     measure = partial(val_kid.of, generator)
     return [
         MixAverages(work, train.ema_candidates, train.epochs, best, network, measure)

@@ -21,9 +21,14 @@ from ddim import runtime, unfinished
 from ddim.errors import DdimError
 from ddim.files import DAMAGED, atomic, sha256, writing
 from ddim.metrics.reference import FEATURES
-from ddim.networks.description import Description
+from ddim.networks.description import AutoencoderDescription, Description
 from ddim.paths import PATHS, Paths
-from ddim.settings.sections import KidParams, RuntimeParams, TrainParams
+from ddim.settings.sections import (
+    KidParams,
+    LatentParams,
+    RuntimeParams,
+    TrainParams,
+)
 from ddim.signals import Stopped
 from ddim.training import devices
 
@@ -51,8 +56,8 @@ def code(stage: str = "train") -> dict[str, str]:
 
 
 def work_folder(
-    description: Description,
-    train: TrainParams,
+    description: Description | AutoencoderDescription,
+    train: TrainParams | LatentParams,
     kid: KidParams,
     runtime_params: RuntimeParams,
     paths: Paths = PATHS,

@@ -9,12 +9,16 @@ import keras
 import numpy as np
 
 from ddim import files, runtime
-from ddim.data import captions, crops, normalizer
+from ddim.data import captions, crops, latents, normalizer
 from ddim.errors import DdimError
 from ddim.metrics import inception, reference
-from ddim.networks import tokenizer
+from ddim.networks import checkpoint, tokenizer
 from ddim.networks.cost import cost
-from ddim.networks.description import Description, TextDescription
+from ddim.networks.description import (
+    Description,
+    LatentDescription,
+    TextDescription,
+)
 from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import Generator, compile_generator
 from ddim.sampling.grid import image_grid
@@ -44,18 +48,22 @@ EXAMPLES = 256
 
 
 def describe(
-    network: NetworkParams, diffusion: DiffusionParams, paths: Paths = PATHS
+    network: NetworkParams,
+    diffusion: DiffusionParams,
+    paths: Paths = PATHS,
+    *,
+    of_latents: bool = False,
 ) -> Description:
-    """The model that these settings and the prepared data make."""
+    """The model that these settings and the prepared data make.
+
+    Raises `DdimError` if data that it needs are missing or do not belong together.
+    """
     dataset = crops.dataset(paths.crops)
     size, channels = dataset["image_size"], dataset["channels"]
-    scales = normalizer.load(paths.normalizer)
-    if len(scales.mean) != channels:
-        raise DdimError(
-            f"{paths.normalizer}: expected {channels} channels, as the crops have; "
-            f"received {len(scales.mean)}; run the stage normalize again"
-        )
+    latent = _describe_latents(paths, dataset["sha256"]) if of_latents else None
+    scales = _scales(paths, latent, channels)
     return Description(
+        latent=latent,
         text=_describe_text(network.text, paths) if network.text.enabled else None,
         network=network,
         diffusion=diffusion,
@@ -64,6 +72,32 @@ def describe(
         class_names=tuple(dataset["classes"]),
         data_digest=dataset["sha256"],
     )
+
+
+def _describe_latents(paths: Paths, data_sha256: str) -> LatentDescription:
+    """Those that the stage encode has made of these crops."""
+    facts = latents.facts(paths.latents)
+    if facts.get("data_sha256") != data_sha256:
+        raise DdimError(
+            f"{paths.latents}: expected latents of the crops {data_sha256[:12]}; "
+            f"received those of others; run the stage encode again"
+        )
+    digest = facts.get("autoencoder_sha256", "")
+    return LatentDescription(shape=facts["shape"], autoencoder_sha256=digest)
+
+
+def _scales(
+    paths: Paths, latent: LatentDescription | None, channels: int
+) -> normalizer.Normalizer:
+    if latent:
+        return latents.scales(paths.latents)
+    scales = normalizer.load(paths.normalizer)
+    if len(scales.mean) != channels:
+        raise DdimError(
+            f"{paths.normalizer}: expected {channels} channels, as the crops have; "
+            f"received {len(scales.mean)}; run the stage normalize again"
+        )
+    return scales
 
 
 def _describe_text(text: TextParams, paths: Paths) -> TextDescription:
@@ -92,7 +126,13 @@ def train(
     says, and before its state is saved.
     """
     model, training, validation = set_up(description, train, paths)
-    generator = compile_generator(model.ema_network, description, train.batch_size)
+    autoencoder = None
+    if description.latent:
+        with devices.undivided():
+            autoencoder, _ = checkpoint.load_autoencoder(paths.autoencoder)
+    generator = compile_generator(
+        model.ema_network, description, train.batch_size, autoencoder
+    )
     with devices.undivided():
         judge = val_kid(generator, train, kid, paths, train.kid_steps)
     rows, best = loop.run(
@@ -103,7 +143,7 @@ def train(
         paths,
         figures=[judge],
         draw=partial(sample_grid, generator, train, train.sample_steps),
-        mixing=partial(mixes.make, description, train, work, judge),
+        mixing=partial(mixes.make, description, train, work, judge, autoencoder),
         more_callbacks=more_callbacks,
     )
     files.write_json(paths.training, _summary(rows, best) | cost(model.network))
@@ -156,7 +196,7 @@ def val_kid(
     return callbacks.ValKid(
         generator,
         lambda one: one.batches(images, steps, train.seed, method=method),
-        inception.encoder(kid, generator.shape[-1]),
+        inception.encoder(kid, generator.codec.image_shape[-1]),
         features,
         kid.batch_size,
         name,

@@ -8,6 +8,7 @@ from ddim.data.normalizer import Normalizer
 from ddim.diffusion import schedules
 from ddim.diffusion.steps import levels_at
 from ddim.distillation.trajectories import Trajectories, solve
+from ddim.sampling.codec import Codec
 from ddim.sampling.generator import Generator
 from tests.conftest import tiny_settings
 from tests.support import gaussian
@@ -30,7 +31,9 @@ def teacher(batch_size=16, normalizer=WIDE) -> Generator:
             for part in parts
         ]
 
-    return Generator(infer, DIFFUSION, normalizer, (1, 1, 3), batch_size)
+    return Generator(
+        infer, DIFFUSION, Codec(normalizer, (1, 1, 3)), (1, 1, 3), batch_size
+    )
 
 
 def trajectories(steps=16, batch_size=16, conditions=(), **changes) -> Trajectories:

@@ -52,7 +52,7 @@ def test_a_deterministic_process_ends_with_the_sampled_images(painter):
     last = below_caption(frames[-1])[-16:]
     np.testing.assert_array_equal(last, layout.grid(sampled, 1, columns, 1))
     noises = generate.noise(seed, range(columns), (16, 16, 3))
-    first = painter.generator.normalizer.denormalize(noises)
+    first = painter.generator.codec.decode(noises)
     top = below_caption(frames[0])[:16]
     np.testing.assert_array_equal(top, layout.grid(first, 1, columns, 1))
 

@@ -11,7 +11,7 @@ from hypothesis import assume, event, given
 
 from ddim.data.normalizer import Normalizer
 from ddim.networks.description import Description
-from ddim.sampling import generator
+from ddim.sampling import codec, generator
 from ddim.sampling.generator import Denoiser, Method
 from ddim.settings import params
 from ddim.training import optimizers, train
@@ -58,7 +58,7 @@ def draw(model, description, settings: params.Params) -> np.ndarray:
     drawing = generator.Generator(
         Denoiser(model.ema_network, diffusion.prediction, description.conditioning),
         diffusion,
-        description.normalizer,
+        codec.make(description),
         description.image_shape,
         settings.sampling.batch_size,
         description.conditioning,

@@ -1,4 +1,4 @@
-"""The whole pipeline as a user runs it: a git repository, DVC, six stages."""
+"""The whole pipeline as a user runs it: a git repository, DVC, all stages."""
 
 import io
 import json
@@ -18,7 +18,8 @@ from tests.conftest import ROOT
 from tests.support.stores import client_of
 
 TRAINED = ["train", "distill", "evaluate", "render"]
-STAGES = ["prepare", "normalize", "reference", *TRAINED]
+PREPARED = ["prepare", "normalize", "reference", "autoencode", "encode"]
+STAGES = [*PREPARED, *TRAINED]
 NAMES = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE", "MLFLOW_TRACKING_URI")
 BIN = Path(sys.executable).parent
 PROGRAMS = {"git": ["git"], "ddim": [sys.executable, "-m", "ddim"]}

@@ -98,7 +98,9 @@ LOADERS: dict[str, Callable[[Path], object]] = {
     "state.npz": lambda root: (resume.read(root), resume.restore(root, VARIABLES)),
     "run_id": resume.read_run_id,
     "model.json": lambda root: from_json(
-        read_json(root / "model.json", made_by="train"), root / "model.json"
+        read_json(root / "model.json", made_by="train"),
+        root / "model.json",
+        Description,
     ),
     "history.csv": lambda root: curves.read(root / "history.csv"),
 }

@@ -1,4 +1,4 @@
-"""Every recipe runs all six stages at toy scale, with its own kind of model."""
+"""Every recipe runs all stages at toy scale, with its own kind of model."""
 
 import os
 import subprocess
@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 RUN_STAGES = """
 import runpy
 
-for name in ("prepare", "normalize", "reference", "train", "evaluate", "render"):
+for name in ("prepare", "normalize", "reference", "autoencode", "encode", "train",
+             "evaluate", "render"):
     runpy.run_module(f"stages.{name}", run_name="__main__")
 """
 TOY = {
@@ -31,6 +32,8 @@ def toy(name: str) -> dict:
     settings = recipes.whole(name, ROOT / "recipes")
     for changes in (recipes.overlay("tiny", ROOT / "recipes"), TOY):
         settings = recipes.apply(settings, changes)
+    if settings["latent"]["enabled"]:  # 4 pixels on a side
+        settings["network"]["widths"] = [8, 8, 16]
     return settings
 
 
@@ -46,6 +49,7 @@ SLOW = pytest.mark.slow
         pytest.param("ddpm-lesson", "L", [("ddim", 1.0), ("ddpm", 1.0)], marks=SLOW),
         ("digits-conditional", "L", [("ddim", 1.0), ("ddim", 3.0), ("ddim", 7.5)]),
         ("text-flowers", "RGB", [("ddim", 1.0), ("ddim", 3.0)]),
+        ("latent-flowers", "RGB", [("ddim", 1.0)]),
     ],
 )
 def test_a_recipe_runs_all_stages(tmp_path, name, mode, rows):
@@ -65,6 +69,7 @@ def test_a_recipe_runs_all_stages(tmp_path, name, mode, rows):
     assert table["kid"].notna().all()
     drawn = {file.stem for file in (tmp_path / "renders/sheets").glob("*.png")}
     assert ("prompts" in drawn) == (name == "text-flowers")
+    assert ("reconstructions" in drawn) == (name == "latent-flowers")
     if name in ("digits-conditional", "text-flowers"):
         assert table["kid"].nunique() == len(table)
     with Image.open(tmp_path / "renders/samples.png") as picture:

@@ -11,7 +11,8 @@ from dvc.repo import Repo
 from tests.conftest import ROOT
 
 NOTHING: set[str] = set()
-EVERYTHING_TRAINED = {"train", "distill", "evaluate", "render"}
+LATENTS = {"autoencode", "encode"}
+EVERYTHING_TRAINED = {*LATENTS, "train", "distill", "evaluate", "render"}
 RERUNS = {
     "commands": NOTHING,
     "inference": NOTHING,
@@ -20,7 +21,8 @@ RERUNS = {
     "evaluation": {"evaluate"},
     "pictures": {"render"},
     "preparation": {"prepare"},
-    "training": {"train", "distill"},
+    "training": {*LATENTS, "train", "distill"},
+    "autoencoding": LATENTS,
     "distillation": {"distill"},
     "networks": EVERYTHING_TRAINED,
     "sampling": EVERYTHING_TRAINED,

@@ -106,6 +106,18 @@ SINGLE = [
     ("train.sample_rows", 10**6, "expected 1000 or less; received 1000000"),
     ("train.sample_columns", None, "expected a whole number; received null"),
     ("train.sample_steps", 10**6, "expected 10000 or less; received 1000000"),
+    ("latent.enabled", None, "expected true or false; received null"),
+    ("latent.downsampling", 3, "expected one of 2, 4, 8; received 3"),
+    ("latent.channels", 65, "expected 64 or less; received 65"),
+    ("latent.widths", [32, 64], "expected 3 numbers with downsampling: 4; received"),
+    ("latent.depth", 0, "expected 1 or more; received 0"),
+    ("latent.kl_weight", -1.0, "expected 0 or more; received -1.0"),
+    ("latent.seed", 0.5, "expected a whole number; received 0.5"),
+    ("latent.epochs", 0, "expected 1 or more; received 0"),
+    ("latent.repetitions", 0, "expected 1 or more; received 0"),
+    ("latent.batch_size", 0, "expected 1 or more; received 0"),
+    ("latent.learning_rate", 0, "expected a number above 0; received 0"),
+    ("latent.ema_decay", 1, "expected a number below 1; received 1"),
     ("distill.enabled", 1, "expected true or false; received 1"),
     ("distill.seed", -1, "expected 0 or more; received -1"),
     ("distill.epochs", 0, "expected 1 or more; received 0"),
@@ -182,6 +194,32 @@ SINGLE = [
 ]
 
 COMBINED = [
+    (
+        {"latent.enabled": True, "data.image_size": 66},
+        "data.image_size",
+        "expected a multiple of 4, the latent.downsampling; received 66",
+    ),
+    (
+        {"latent.enabled": True, "network.widths": [8] * 6},
+        "data.image_size",
+        "expected a multiple of 128, since the autoencoder divides the side by 4 and "
+        "network.widths halve it 5 times; received 64",
+    ),
+    (
+        {"latent.widths": [32, 60, 64]},
+        "latent.widths",
+        "expected multiples of 8; received [32, 60, 64]",
+    ),
+    (
+        {"latent.enabled": True, "train.horizontal_flips": True},
+        "train.horizontal_flips",
+        "expected false with latent.enabled: true; received true",
+    ),
+    (
+        {"latent.enabled": True, "sampling.clip": True},
+        "sampling.clip",
+        "expected false with latent.enabled: true; received true",
+    ),
     (
         {"network.widths": [8] * 8},
         "data.image_size",

@@ -1,0 +1,1 @@
+"""Training an autoencoder for latent diffusion, and encoding the crops with it."""

@@ -1,0 +1,87 @@
+"""The objective of an autoencoder: images that come back, from small latents."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ddim.networks import autoencoder
+from ddim.networks.description import AutoencoderDescription
+from ddim.settings.sections import LatentParams
+from ddim.training import ema
+from ddim.training.averaged_model import AveragedModel, set_seed
+
+Tensor = Any
+
+
+class AutoencoderModel(AveragedModel):
+    """An autoencoder in training and the average of its weights.
+
+    Inputs are a mapping with `images` (n, H, W, C; uint8). The loss is the mean
+    absolute error of the pixels in [0, 1] plus `kl_weight` times the KL divergence of
+    the latents from a normal distribution (arXiv 2112.10752, appendix G). The average
+    is validated, with the mean latents.
+    """
+
+    section = "latent"
+
+    def __init__(
+        self, description: AutoencoderDescription, settings: LatentParams
+    ) -> None:
+        super().__init__(name="autoencoding", dtype="float32")
+        self.network = description.build_network()
+        self.ema_network = description.build_network()
+        self.ema_network.trainable = False
+        self.ema_network.set_weights(self.network.get_weights())
+        self.settings = settings
+        self.random = keras.random.SeedGenerator(settings.seed, name="random")
+        self.ema_updates = self.add_weight(
+            name="ema_updates", shape=(), initializer="zeros", trainable=False
+        )
+        names = ("error", "kl") if settings.kl_weight else ("error",)
+        self.means = {name: keras.metrics.Mean(name=name) for name in names}
+        self.built = True
+
+    def seed_epoch(self, epoch: int) -> None:
+        set_seed(self.random, self.settings.seed, epoch)
+
+    def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict:
+        """True and decoded images, and the KL divergence, if there is a term for it."""
+        if training:
+            self._update_ema()
+        images = ops.cast(inputs["images"], "float32") / 255
+        network = self.network if training else self.ema_network
+        encoded = network.encoder(images, training=training)
+        means, log_variances = autoencoder.moments(self.settings, encoded)
+        found = {"true": images}
+        latents = means
+        if log_variances is not None:
+            found["kl"] = autoencoder.kl(means, log_variances)
+            if training:
+                noises = keras.random.normal(ops.shape(means), seed=self.random)
+                latents = means + ops.exp(log_variances / 2) * noises
+        found["predicted"] = network.decoder(latents, training=training)
+        return found
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """The error of the images, and the KL term."""
+        loss = ops.mean(ops.abs(y_pred["true"] - y_pred["predicted"]))
+        self.means["error"].update_state(loss)
+        if "kl" in y_pred:
+            self.means["kl"].update_state(y_pred["kl"])
+            loss = loss + self.settings.kl_weight * y_pred["kl"]
+        return loss
+
+    def _update_ema(self) -> None:
+        """Average in the weights that the last step left."""
+        updates = self.ema_updates + 0.0
+        decay = ema.exponential(updates, self.settings.ema_decay, 0.0)
+        ema.update(self.ema_network.weights, self.network.weights, decay)
+        self.ema_updates.assign(updates + 1)

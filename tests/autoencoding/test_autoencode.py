@@ -1,0 +1,239 @@
+"""The stages autoencode and encode: their promises are those of the stage train."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from keras import ops
+
+from ddim.autoencoding.autoencoder_model import AutoencoderModel
+from ddim.data import crops, latents
+from ddim.errors import DdimError
+from ddim.files import sha256
+from ddim.metrics import inception
+from ddim.metrics.kid import kid
+from ddim.metrics.reconstruction import psnr, ssim
+from ddim.networks import autoencoder, checkpoint
+from ddim.networks.description import AutoencoderDescription
+from ddim.paths import Paths
+from ddim.sampling import codec
+from ddim.training import batches, callbacks, train
+from stages import autoencode, encode
+from tests.conftest import ROOT, tiny_settings
+from tests.distillation.test_distill import encoder
+from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
+
+
+def write_settings(folder: Path, **latent):
+    settings = tiny_settings(latent=latent, tracking={"enabled": False})
+    text = json.dumps(settings.model_dump(mode="json"))
+    (folder / "params.yaml").write_text(text)
+    return settings
+
+
+@pytest.fixture
+def project(paths, tmp_path, monkeypatch):
+    """A folder with prepared data."""
+    (tmp_path / "data").mkdir()
+    shutil.copytree(paths.crops, tmp_path / "data/crops")
+    shutil.copytree(paths.reference, tmp_path / "data/reference")
+    images, _ = crops.load(paths.crops, "validation")
+    np.save(tmp_path / "data/reference/features.npy", encoder(0, 0)(images / 255))
+    conditions = tmp_path / "data/reference/features.json"
+    told = json.loads(conditions.read_text())
+    conditions.write_text(json.dumps(told | {"dims": 768}))
+    monkeypatch.setattr(inception, "encoder", encoder)
+    return tmp_path
+
+
+def left(project):
+    """What the stages leave, by name."""
+    folders = (project / "autoencoder", project / "data/latents")
+    files = [project / "metrics/autoencode.csv"]
+    files += [file for folder in folders for file in folder.rglob("*")]
+    return {
+        str(file.relative_to(project)): file.read_bytes()
+        for file in files
+        if file.is_file()
+    }
+
+
+def test_off_they_leave_notes_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_settings(tmp_path, enabled=False)
+    autoencode.main()
+    encode.main()
+    files = {"autoencoder/off.json", "data/latents/off.json", "metrics/autoencode.csv"}
+    assert left(tmp_path).keys() == files
+    assert pd.read_csv("metrics/autoencode.csv").empty
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(project, monkeypatch):
+    write_settings(project, enabled=True)
+    save = callbacks.SaveState.on_epoch_end
+
+    def save_and_keep(self, epoch, logs):
+        save(self, epoch, logs)
+        if epoch == 0:
+            shutil.copytree(".resume", "killed")
+
+    monkeypatch.setattr(callbacks.SaveState, "on_epoch_end", save_and_keep)
+    autoencode.main()
+    whole = left(project)
+    names = ("model.json", "model.weights.h5", "epochs/epoch_0001.png")
+    names += ("epochs/epoch_0002.png",)
+    assert whole.keys() == {
+        "metrics/autoencode.csv",
+        *(f"autoencoder/{name}" for name in names),
+    }
+    (note,) = Path(".resume").glob("*/finished")
+    assert note.read_text() == sha256("autoencoder/model.weights.h5")
+    for name in (".resume", "autoencoder", "metrics"):
+        shutil.rmtree(name)
+    shutil.move("killed", ".resume")
+    autoencode.main()
+    assert left(project) == whole
+
+    table = pd.read_csv("metrics/autoencode.csv")
+    assert list(table["epoch"]) == [1, 2]
+    assert table["error"][1] < table["error"][0]
+    # The history's figures are those of the autoencoder that is kept.
+    kept = codec.reconstruct(checkpoint.load_autoencoder("autoencoder")[0])
+    images, _ = crops.load(Path("data/crops"), "validation")
+    again, originals = kept(images), images / np.float32(255)
+    best = table.loc[table["val_kid"].idxmin()]
+    assert best["psnr"] == pytest.approx(psnr(originals, again).mean(), abs=1e-4)
+    assert best["ssim"] == pytest.approx(ssim(originals, again).mean(), abs=1e-5)
+    features = (encoder(0, 0)(one) for one in (originals, again))
+    assert best["val_kid"] == pytest.approx(kid(*features), rel=1e-3)
+
+    encode.main()
+    assert not list(Path(".resume").iterdir())
+    made, _ = checkpoint.load_autoencoder("autoencoder")
+    for part in crops.PARTS:
+        images, _ = crops.load(Path("data/crops"), part)
+        expected = ops.convert_to_numpy(made.mean_encoder(images / np.float32(255)))
+        stored = latents.load(Path("data/latents"), part)
+        np.testing.assert_allclose(stored, expected, atol=1e-4)
+    once = left(project)
+    encode.main()
+    assert left(project) == once
+
+
+def test_a_network_of_latents_is_trained_on_them(project):
+    """The batches are the latents of their images; other latents are refused."""
+    settings = write_settings(project, enabled=True, epochs=1)
+    autoencode.main()
+    encode.main()
+    told = settings.network, settings.diffusion
+    description = train.describe(*told, of_latents=True)
+    assert description.shape == (4, 4, 4)
+    assert description.image_shape == (16, 16, 3)
+    training, validation = batches.make(description, settings.train, Paths())
+    stored = latents.load(Path("data/latents"), "train")
+    np.testing.assert_array_equal(training[0][0]["images"], stored[training.indices(0)])
+    assert len(validation) == 1
+    model = train.build_model(description, settings.train)
+    scales = latents.scales(Path("data/latents"))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(model._normalize(stored)),
+        scales.normalize(stored),
+        atol=1e-5,
+    )
+    path = Path("data/latents/latents.json")
+    path.write_text(path.read_text().replace('"data_sha256": "', '"data_sha256": "0'))
+    with pytest.raises(DdimError, match="run the stage encode again"):
+        train.describe(*told, of_latents=True)
+    shutil.rmtree("data/latents")
+    with pytest.raises(DdimError, match="encode"):
+        train.describe(*told, of_latents=True)
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+
+
+def model(**changes) -> AutoencoderModel:
+    latent = tiny_settings(latent=changes).latent
+    description = AutoencoderDescription(
+        autoencoder=latent.autoencoder, image_shape=(16, 16, 3), data_digest=""
+    )
+    return AutoencoderModel(description, latent)
+
+
+def test_the_loss_is_the_error_plus_the_weighed_divergence():
+    weighed = model(kl_weight=0.5)
+    outputs = weighed({"images": IMAGES})
+    loss = float(weighed.compute_loss(y_pred=outputs))
+    values = IMAGES / np.float32(255)
+    encoded = weighed.ema_network.encoder(values)
+    moments = autoencoder.moments(weighed.settings, encoded)
+    error = np.abs(values - ops.convert_to_numpy(weighed.ema_network(values))).mean()
+    assert loss == pytest.approx(error + 0.5 * float(autoencoder.kl(*moments)))
+    plain = model(kl_weight=0.0)
+    outputs = plain({"images": IMAGES}, training=True)
+    assert "kl" not in outputs
+
+
+def test_latents_are_random_in_training_as_the_epoch_says():
+    def drawn(epoch, training):
+        one = model(kl_weight=0.5)
+        network = one.network if training else one.ema_network
+        colours = network.decoder.get_layer("colours").kernel
+        colours.assign(np.full(colours.shape, 0.1))
+        for weight, value in zip(network.weights, weights, strict=True):
+            if weight is not colours:
+                weight.assign(value)
+        one.seed_epoch(epoch)
+        found = one({"images": IMAGES}, training=training)["predicted"]
+        return ops.convert_to_numpy(found)
+
+    weights = model(kl_weight=0.5).network.get_weights()
+    np.testing.assert_array_equal(drawn(1, True), drawn(1, True))
+    assert not np.array_equal(drawn(1, True), drawn(2, True))
+    np.testing.assert_array_equal(drawn(1, False), drawn(2, False))
+
+
+def test_the_average_follows_the_weights():
+    one = model(ema_decay=0.5)
+    averages, weights = one.ema_network.weights, one.network.weights
+    before = [ops.convert_to_numpy(weight) for weight in weights]
+    for weight in weights:
+        weight.assign(weight + 1.0)
+    one({"images": IMAGES}, training=True)
+    for average, old in zip(averages, before, strict=True):
+        # The first decay of the warm-up is 1/10.
+        np.testing.assert_allclose(ops.convert_to_numpy(average), old + 0.9, rtol=1e-4)
+
+
+ON_JAX = """
+import json
+import numpy as np
+from tests.autoencoding import test_autoencode as t
+one = t.model(kl_weight=0.01, learning_rate=0.01)
+import keras
+one.compile(optimizer=keras.optimizers.Adam(0.01))
+one.seed_epoch(0)
+data = {"images": t.IMAGES}
+losses = one.fit(data, epochs=5, batch_size=8, verbose=0).history["loss"]
+print(json.dumps(losses))
+"""
+
+
+def test_an_autoencoder_trains_on_jax_without_tensorflow():
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW + ON_JAX],
+        cwd=ROOT,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    losses = json.loads(done.stdout.splitlines()[-1])
+    assert losses[-1] < losses[0]
