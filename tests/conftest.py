@@ -6,7 +6,12 @@ from pathlib import Path
 os.environ.pop("DVC_ROOT", None)
 
 from ddim import runtime
-from ddim.networks.description import Description, TextDescription
+from ddim.files import sha256
+from ddim.networks.description import (
+    Description,
+    LatentDescription,
+    TextDescription,
+)
 from ddim.paths import Paths
 
 runtime.setup("tensorflow", "float32", deterministic=True)
@@ -102,6 +107,21 @@ def save_model(folder: Path, description: Description) -> Path:
     file = folder.parent / "some.weights.h5"
     network.save_weights(file)
     checkpoint.save(folder, file, description)
+    return folder
+
+
+def save_latent_model(folder: Path, autoencoder: Path) -> Path:
+    """A checkpoint like that of `save_model`, of the latents of a saved autoencoder."""
+    digest = sha256(autoencoder / "model.weights.h5")
+    description = tiny_description().model_copy(
+        update={
+            "latent": LatentDescription(shape=(4, 4, 4), autoencoder_sha256=digest),
+            "normalizer": normalizer.Normalizer((0.1,) * 4, (1.2,) * 4),
+        }
+    )
+    save_model(folder, description)
+    weights = folder.parent / "some.weights.h5"
+    checkpoint.save(folder, weights, description, autoencoder)
     return folder
 
 

@@ -13,9 +13,9 @@ from ddim.errors import DdimError
 from ddim.files import sha256
 from ddim.networks import autoencoder, checkpoint
 from ddim.networks.autoencoder import Autoencoder
-from ddim.networks.description import AutoencoderDescription, LatentDescription
+from ddim.networks.description import AutoencoderDescription
 from ddim.settings.sections import AutoencoderParams
-from tests.conftest import ROOT, save_model, tiny_description
+from tests.conftest import ROOT, save_latent_model, save_model
 
 SHAPE = (16, 16, 3)
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, *SHAPE), np.uint8)
@@ -105,31 +105,11 @@ def test_the_same_bytes_come_back_in_another_process(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "again.npy"), here)
 
 
-def latent_model(tmp_path, autoencoder_folder):
-    """A saved model of the latents of an autoencoder."""
-    digest = sha256(autoencoder_folder / "model.weights.h5")
-    description = tiny_description().model_copy(
-        update={
-            "latent": LatentDescription(shape=(4, 4, 4), autoencoder_sha256=digest),
-            "normalizer": tiny_description().normalizer.__class__(
-                (0.0,) * 4, (1.0,) * 4
-            ),
-        }
-    )
-    folder = save_model(tmp_path / "model", description)
-    weights = folder / "model.weights.h5"
-    (tmp_path / "copy.weights.h5").write_bytes(weights.read_bytes())
-    checkpoint.save(
-        folder, tmp_path / "copy.weights.h5", description, autoencoder_folder
-    )
-    return folder
-
-
 def test_a_model_of_latents_is_whole_in_its_folder(tmp_path):
     from ddim import load
 
     source = drawn(tmp_path / "autoencoder")
-    folder = latent_model(tmp_path, source)
+    folder = save_latent_model(tmp_path / "model", source)
     moved = folder.rename(tmp_path / "moved")
     (source / "model.weights.h5").unlink()
     model = load(moved)
@@ -146,14 +126,14 @@ def test_a_model_of_latents_is_whole_in_its_folder(tmp_path):
 
 
 def test_refuses_a_missing_autoencoder(tmp_path):
-    folder = latent_model(tmp_path, drawn(tmp_path / "autoencoder"))
+    folder = save_latent_model(tmp_path / "model", drawn(tmp_path / "autoencoder"))
     (folder / "autoencoder/model.weights.h5").unlink()
     with pytest.raises(DdimError, match=r"not there; the stage autoencode makes it"):
         checkpoint.load(folder)
 
 
 def test_refuses_another_autoencoder(tmp_path):
-    folder = latent_model(tmp_path, drawn(tmp_path / "autoencoder"))
+    folder = save_latent_model(tmp_path / "model", drawn(tmp_path / "autoencoder"))
     other = drawn(tmp_path / "other", kl_weight=0.0)
     for name in ("model.json", "model.weights.h5"):
         (folder / "autoencoder" / name).write_bytes((other / name).read_bytes())
