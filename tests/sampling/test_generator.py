@@ -10,6 +10,7 @@ from ddim.networks import unet
 from ddim.networks.conditioning import Labels
 from ddim.networks.description import Description
 from ddim.sampling import generator as generate
+from ddim.sampling.codec import Codec
 from ddim.sampling.generator import Denoiser, Method, compile_generator
 from tests.conftest import tiny_settings
 
@@ -140,7 +141,8 @@ def test_sampling_brings_nothing_back_from_the_device_before_the_images(
     monkeypatch.setattr(generate.ops, "convert_to_tensor", OnDevice)
     monkeypatch.setattr(generate.ops, "convert_to_numpy", bring)
     diffusion = tiny_settings().diffusion
-    generator = generate.Generator(infer, diffusion, NORMALIZER, SHAPE, batch_size=4)
+    codec = Codec(NORMALIZER, SHAPE)
+    generator = generate.Generator(infer, diffusion, codec, SHAPE, batch_size=4)
     images = generator.images(10, 5, seed=0, method=Method(sampler=sampler))
     assert images.shape == (10, *SHAPE)
     assert len(brought) == 3
