@@ -35,6 +35,7 @@ def main() -> None:
         settings.model_dump(include=tracking.MODEL_SECTIONS | {"sampling", "evaluate"}),
         PATHS.weights,
         curves.read(PATHS.history)
+        | curves.autoencoded(PATHS.autoencoding)
         | curves.distilled(PATHS.distillation)
         | curves.kid(table, summary),
         enabled=settings.tracking.enabled,

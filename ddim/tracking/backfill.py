@@ -40,7 +40,10 @@ def send(settings: Params) -> str:
         settings.tracking.experiment,
         settings.model_dump(include=sections),
         PATHS.weights,
-        epochs | curves.distilled(PATHS.distillation) | kids,
+        epochs
+        | curves.autoencoded(PATHS.autoencoding)
+        | curves.distilled(PATHS.distillation)
+        | kids,
         strict=True,
     ) as run:
         for path, folder in files.items():

@@ -42,6 +42,11 @@ def distilled(path: str | Path) -> Values:
     return {(f"distill/{name}", step): v for (name, step), v in read(path).items()}
 
 
+def autoencoded(path: str | Path) -> Values:
+    """The epochs in `metrics/autoencode.csv`, in a group of charts of their own."""
+    return {(f"autoencode/{name}", step): v for (name, step), v in read(path).items()}
+
+
 FIRST_CHART = "KID over epochs/val_kid"
 """val_kid once more: MLflow sorts groups of charts by name, capital letters first, and
 puts metrics without a group last."""

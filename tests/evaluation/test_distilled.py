@@ -57,3 +57,11 @@ def test_the_epochs_of_a_distillation_are_curves_of_their_own(tmp_path):
     assert curves.distilled(path) == {}
     pd.DataFrame([{"epoch": 1, "val_kid": 0.5}]).to_csv(path, index=False)
     assert curves.distilled(path) == {("distill/val_kid", 1): 0.5}
+
+
+def test_the_epochs_of_an_autoencoder_are_curves_of_their_own(tmp_path):
+    path = tmp_path / "autoencode.csv"
+    path.write_text("epoch\n")
+    assert curves.autoencoded(path) == {}
+    pd.DataFrame([{"epoch": 1, "psnr": 20.5}]).to_csv(path, index=False)
+    assert curves.autoencoded(path) == {("autoencode/psnr", 1): 20.5}

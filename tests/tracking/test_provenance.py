@@ -59,7 +59,7 @@ def test_the_same_value_in_another_type_is_no_change(repository):
 
 
 def test_a_part_of_the_settings_is_compared_alone(repository):
-    assert provenance.run_name({"network": {"widths": [16]}}) == "widths=[16]"
+    assert provenance.run_name({"network": {"widths": [16]}}) == "network.widths=[16]"
 
 
 def test_a_setting_that_the_commit_does_not_know_is_a_change(repository):
