@@ -190,13 +190,13 @@ def val_kid(
     name: str = "val_kid",
 ) -> callbacks.ValKid:
     """The callback that measures KID of images drawn in so many steps."""
-    data_digest = crops.dataset(paths.crops)["sha256"]
-    features, _ = reference.load(paths.reference, kid, data_digest)
+    dataset = crops.dataset(paths.crops)
+    features, _ = reference.load(paths.reference, kid, dataset["sha256"])
     images = train.kid_images or len(features)
     return callbacks.ValKid(
         generator,
         lambda one: one.batches(images, steps, train.seed, method=method),
-        inception.encoder(kid, generator.codec.image_shape[-1]),
+        inception.encoder(kid, dataset["channels"]),
         features,
         kid.batch_size,
         name,
