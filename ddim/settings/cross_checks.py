@@ -148,22 +148,17 @@ def latents_are_no_pixels(params: Section) -> Iterator[Mistake]:
 
 def network_halves_images(params: Section) -> Iterator[Mistake]:
     halvings = len(params.network.widths) - 1
-    latent = params.latent
-    by = latent.downsampling if latent.enabled else 1
-    if params.data.image_size % by == 0 and params.data.image_size // by % 2**halvings:
-        if latent.enabled:
-            expected = (
-                f"a multiple of {by * 2**halvings}, since the autoencoder divides the "
-                f"side by {by} and network.widths halve it {halvings} times"
-            )
-            yield "data.image_size", expected, params.data.image_size
-            return
-        yield (
-            "data.image_size",
-            f"a multiple of {2**halvings}, since network.widths halves the images "
-            f"{halvings} times",
-            params.data.image_size,
+    by = params.latent.downsampling if params.latent.enabled else 1
+    size = params.data.image_size
+    if size % by or size // by % 2**halvings == 0:
+        return
+    why = f"network.widths halves the images {halvings} times"
+    if params.latent.enabled:
+        why = (
+            f"the autoencoder divides the side by {by} and network.widths halve it "
+            f"{halvings} times"
         )
+    yield "data.image_size", f"a multiple of {by * 2**halvings}, since {why}", size
 
 
 def devices_share_batches(params: Section) -> Iterator[Mistake]:
