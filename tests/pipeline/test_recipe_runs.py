@@ -48,8 +48,8 @@ SLOW = pytest.mark.slow
         pytest.param("clear-diffusion", "RGB", [("ddim", 1.0)], marks=SLOW),
         pytest.param("ddpm-lesson", "L", [("ddim", 1.0), ("ddpm", 1.0)], marks=SLOW),
         ("digits-conditional", "L", [("ddim", 1.0), ("ddim", 3.0), ("ddim", 7.5)]),
-        ("text-flowers", "RGB", [("ddim", 1.0), ("ddim", 3.0)]),
-        ("latent-flowers", "RGB", [("ddim", 1.0)]),
+        pytest.param("text-flowers", "RGB", [("ddim", 1.0), ("ddim", 3.0)], marks=SLOW),
+        pytest.param("latent-flowers", "RGB", [("ddim", 1.0)], marks=SLOW),
         ("text-latent-flowers", "RGB", [("ddim", 1.0), ("ddim", 3.0)]),
     ],
 )
