@@ -15,7 +15,7 @@ from benchmarks import measure, prompts, reference, scaling, suite, workload
 from ddim.preparation import procedural
 from ddim.preparation.images import square
 from tests.conftest import ROOT
-from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
+from tests.support.on_jax import WITHOUT_TENSORFLOW
 
 
 def same_weights(ours: keras.Model, theirs: keras.Model) -> None:

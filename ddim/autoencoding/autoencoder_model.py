@@ -9,7 +9,7 @@ from ddim.networks import autoencoder
 from ddim.networks.description import AutoencoderDescription
 from ddim.settings.sections import LatentParams
 from ddim.training import ema
-from ddim.training.averaged_model import AveragedModel, set_seed
+from ddim.training.averaged_model import AveragedModel
 
 Tensor = Any
 
@@ -28,22 +28,13 @@ class AutoencoderModel(AveragedModel):
     def __init__(
         self, description: AutoencoderDescription, settings: LatentParams
     ) -> None:
-        super().__init__(name="autoencoding", dtype="float32")
-        self.network = description.build_network()
-        self.ema_network = description.build_network()
-        self.ema_network.trainable = False
-        self.ema_network.set_weights(self.network.get_weights())
-        self.settings = settings
-        self.random = keras.random.SeedGenerator(settings.seed, name="random")
-        self.ema_updates = self.add_weight(
-            name="ema_updates", shape=(), initializer="zeros", trainable=False
+        super().__init__(
+            description.build_network, seed=settings.seed, name="autoencoding"
         )
+        self.settings = settings
         names = ("error", "kl") if settings.kl_weight else ("error",)
         self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
-
-    def seed_epoch(self, epoch: int) -> None:
-        set_seed(self.random, self.settings.seed, epoch)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict:
         """True and decoded images, and the KL divergence, if there is a term for it."""

@@ -12,31 +12,13 @@ from ddim.networks.tokenizer import PAD
 
 
 @keras.saving.register_keras_serializable("ddim")
-class PixelAttention(keras.layers.Layer):
-    """Scaled dot-product attention over pixels (arXiv 1706.03762, equation 1).
+class Attention(keras.layers.Layer):
+    """Scaled dot-product attention (arXiv 1706.03762, equation 1).
 
-    [query, key, value], each (B, H, W, C), to (B, H, W, C), the channels split into
-    `heads`. Not Keras's MultiHeadAttention, whose inner layers have automatic names.
-    """
-
-    def __init__(self, heads: int, **settings: Any) -> None:
-        super().__init__(**settings)
-        self.heads = heads
-
-    def call(self, inputs: list[Tensor]) -> Tensor:
-        height, width, channels = inputs[0].shape[1:]
-        shape = (-1, height * width, self.heads, channels // self.heads)
-        query, key, value = (ops.reshape(x, shape) for x in inputs)
-        y = ops.dot_product_attention(query, key, value)
-        return ops.reshape(y, (-1, height, width, channels))
-
-
-@keras.saving.register_keras_serializable("ddim")
-class TokenAttention(keras.layers.Layer):
-    """Scaled dot-product attention to the tokens of a text (arXiv 1706.03762, eq. 1).
-
-    [query (B, ..., C), key and value (B, L, C), tokens (B, L)] to the query's shape,
-    the channels split into `heads`. Keys whose tokens are PAD are hidden.
+    [query (B, ..., C), key and value (B, ..., C)] to the query's shape, over all places
+    of the key, the channels split into `heads`. With tokens (B, L) as a fourth input
+    those places are hidden whose token is PAD. Not Keras's MultiHeadAttention, whose
+    inner layers have automatic names.
     """
 
     def __init__(self, heads: int, **settings: Any) -> None:
@@ -47,17 +29,17 @@ class TokenAttention(keras.layers.Layer):
         return input_shape[0]
 
     def call(self, inputs: list[Tensor]) -> Tensor:
-        *parts, tokens = inputs
-        channels = parts[0].shape[-1]
-        query, key, value = (
-            ops.reshape(
-                x, (-1, math.prod(x.shape[1:-1]), self.heads, channels // self.heads)
-            )
-            for x in parts
-        )
-        seen = ops.expand_dims(ops.not_equal(tokens, PAD), (1, 2))
-        y = ops.dot_product_attention(query, key, value, mask=seen)
+        parts, tokens = inputs[:3], inputs[3:]
+        query, key, value = (self._split(part) for part in parts)
+        seen = [ops.expand_dims(ops.not_equal(one, PAD), (1, 2)) for one in tokens]
+        y = ops.dot_product_attention(query, key, value, mask=seen[0] if seen else None)
         return ops.reshape(y, (-1, *parts[0].shape[1:]))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, ..., C) to (B, places, heads, C / heads)."""
+        *places, channels = x.shape[1:]
+        shape = (-1, math.prod(places), self.heads, channels // self.heads)
+        return ops.reshape(x, shape)
 
 
 def cross_attention_block(
@@ -84,7 +66,7 @@ def cross_attention_block(
         Dense(channels, use_bias=False, name=f"{name}_{part}")(source)
         for part, source in (("query", y), ("key", words), ("value", words))
     )
-    y = TokenAttention(heads, name=f"{name}_heads")([query, key, value, tokens])
+    y = Attention(heads, name=f"{name}_heads")([query, key, value, tokens])
     settings = {"kernel_initializer": "zeros"} if zero_init else {}
     y = Dense(channels, use_bias=False, name=f"{name}_output", **settings)(y)
     return ScaledAdd(residual_scale, name=f"{name}_add")([y, x]) if residual else y
@@ -109,6 +91,6 @@ def attention_block(
     y = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
     parts = ("query", "key", "value")
     y = [Conv2D(channels, 1, name=f"{name}_{part}")(y) for part in parts]
-    y = PixelAttention(heads, name=f"{name}_heads")(y)
+    y = Attention(heads, name=f"{name}_heads")(y)
     y = last_convolution(channels, 1, name=f"{name}_output", zero_init=zero_init)(y)
     return ScaledAdd(residual_scale, name=f"{name}_add")([y, x]) if residual else y

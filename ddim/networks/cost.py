@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from ddim.networks.attention import PixelAttention, TokenAttention
+from ddim.networks.attention import Attention
 
 
 def cost(network: keras.Model) -> dict[str, int]:
@@ -21,14 +21,11 @@ def cost(network: keras.Model) -> dict[str, int]:
 
 
 def _macs(layer: keras.layers.Layer) -> int:
-    if isinstance(layer, PixelAttention):
-        # query x key, then weights x value: (pixels, pixels, channels) each.
-        *size, channels = layer.output.shape[1:]
-        return 2 * math.prod(size) ** 2 * channels
-    if isinstance(layer, TokenAttention):
-        # The same, from every place of the query to every token.
-        *size, channels = layer.output.shape[1:]
-        return 2 * math.prod(size) * layer.input[-1].shape[1] * channels
+    if isinstance(layer, Attention):
+        # query x key, then weights x value: (places, places, channels) each.
+        query, key = layer.input[:2]
+        places = math.prod(query.shape[1:-1]) * math.prod(key.shape[1:-1])
+        return 2 * places * query.shape[-1]
     if not hasattr(layer, "kernel"):
         return 0
     # Every product of the kernel is taken at each pixel: of the coarser side, where a

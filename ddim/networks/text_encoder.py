@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from ddim.networks.attention import TokenAttention
+from ddim.networks.attention import Attention
 from ddim.networks.fast_layers import Dense, PortableGlorotUniform, Tensor
 from ddim.settings.sections import TextParams
 
@@ -47,7 +47,7 @@ def encode(tokens: Tensor, vocabulary: int, params: TextParams) -> Tensor:
         y = keras.layers.LayerNormalization(name=f"{name}_normalization_1")(x)
         parts = ("query", "key", "value")
         parts_of_y = [Dense(width, name=f"{name}_{part}")(y) for part in parts]
-        y = TokenAttention(params.heads, name=f"{name}_heads")([*parts_of_y, tokens])
+        y = Attention(params.heads, name=f"{name}_heads")([*parts_of_y, tokens])
         y = Dense(width, name=f"{name}_output")(y)
         x = keras.layers.Add(name=f"{name}_add_1")([x, y])
         y = keras.layers.LayerNormalization(name=f"{name}_normalization_2")(x)

@@ -1,5 +1,6 @@
 """What the loop of training asks of a model."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
@@ -11,17 +12,31 @@ class AveragedModel(keras.Model):
 
     The average is what is validated, drawn and kept. All randomness is a function of
     the epoch, so that a training goes on as if it had not been interrupted.
+    `build_network` makes a network with fresh weights.
     """
 
     section: ClassVar[str]
     """Of the settings that mistakes are due to."""
 
-    network: Any
-    ema_network: Any
+    def __init__(
+        self, build_network: Callable[[], Any], *, seed: int, name: str
+    ) -> None:
+        # float32 whatever the precision: else Keras hands `call` weights in bfloat16,
+        # too coarse to be averaged. The networks inside keep their own.
+        super().__init__(name=name, dtype="float32")
+        self.network = build_network()
+        self.ema_network = build_network()
+        self.ema_network.trainable = False
+        self.ema_network.set_weights(self.network.get_weights())
+        self.seed = seed
+        self.random = keras.random.SeedGenerator(seed, name="random")
+        self.ema_updates = self.add_weight(
+            name="ema_updates", shape=(), initializer="zeros", trainable=False
+        )
 
     def seed_epoch(self, epoch: int) -> None:
         """Make the randomness of what follows a function of the seed and the epoch."""
-        raise NotImplementedError
+        set_seed(self.random, self.seed, epoch)
 
 
 def set_seed(generator: keras.random.SeedGenerator, *entropy: int) -> None:

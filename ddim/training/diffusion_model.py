@@ -39,7 +39,7 @@ VALIDATION_EPOCH = 2**32 - 1
 
 
 class DiffusionModel(AveragedModel):
-    """A network in training and the exponential moving average (EMA) of its weights.
+    """The network of a described model in training, on noisy images.
 
     Inputs are a mapping with `images` (n, height, width, channels; uint8) and, for a
     conditional network, its rows (n, ...), such as `labels` (n,). Noises are drawn,
@@ -50,13 +50,7 @@ class DiffusionModel(AveragedModel):
     section = "train"
 
     def __init__(self, description: Description, train: TrainParams) -> None:
-        # float32 whatever the precision: else Keras hands `call` weights in bfloat16,
-        # too coarse to be averaged. The networks inside keep their own.
-        super().__init__(name="diffusion", dtype="float32")
-        self.network = description.build_network()
-        self.ema_network = description.build_network()
-        self.ema_network.trainable = False
-        self.ema_network.set_weights(self.network.get_weights())
+        super().__init__(description.build_network, seed=train.seed, name="diffusion")
         self.settings = train
         self.prediction = description.diffusion.prediction
         self.schedule = schedules.make(description.diffusion)
@@ -67,12 +61,8 @@ class DiffusionModel(AveragedModel):
         self._white = description.white
         self._mean = np.asarray(description.normalizer.mean, np.float32)
         self._std = np.sqrt(np.asarray(description.normalizer.variance, np.float32))
-        self.random = keras.random.SeedGenerator(train.seed, name="random")
         self.validation_random = keras.random.SeedGenerator(
             train.seed, name="validation"
-        )
-        self.ema_updates = self.add_weight(
-            name="ema_updates", shape=(), initializer="zeros", trainable=False
         )
         learned = train.loss_weighting == "learned"
         self.uncertainty = uncertainty.build() if learned else None
@@ -92,8 +82,8 @@ class DiffusionModel(AveragedModel):
         return dict.fromkeys((*TRACKED, self.settings.loss_target))
 
     def seed_epoch(self, epoch: int) -> None:
-        """Make the randomness of what follows a function of the seed and the epoch."""
-        set_seed(self.random, self.settings.seed, epoch)
+        """Besides, of validation and of each layer that drops values."""
+        super().seed_epoch(epoch)
         set_seed(self.validation_random, self.settings.seed, VALIDATION_EPOCH)
         dropout = keras.layers.Dropout
         layers = (one for one in self.network.layers if isinstance(one, dropout))

@@ -1,10 +1,7 @@
 """The stages autoencode and encode: their promises are those of the stage train."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,6 @@ from ddim.autoencoding.autoencoder_model import AutoencoderModel
 from ddim.data import crops, latents
 from ddim.errors import DdimError
 from ddim.files import sha256
-from ddim.metrics import inception
 from ddim.metrics.kid import kid
 from ddim.metrics.reconstruction import psnr, ssim
 from ddim.networks import autoencoder, checkpoint
@@ -25,9 +21,9 @@ from ddim.paths import Paths
 from ddim.sampling import codec
 from ddim.training import batches, callbacks, train
 from stages import autoencode, encode
-from tests.conftest import ROOT, tiny_settings
-from tests.distillation.test_distill import encoder
-from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
+from tests.conftest import tiny_settings
+from tests.support import on_jax
+from tests.support.judged import copy_data, encoder
 
 
 def write_settings(folder: Path, **latent):
@@ -40,15 +36,7 @@ def write_settings(folder: Path, **latent):
 @pytest.fixture
 def project(paths, tmp_path, monkeypatch):
     """A folder with prepared data."""
-    (tmp_path / "data").mkdir()
-    shutil.copytree(paths.crops, tmp_path / "data/crops")
-    shutil.copytree(paths.reference, tmp_path / "data/reference")
-    images, _ = crops.load(paths.crops, "validation")
-    np.save(tmp_path / "data/reference/features.npy", encoder(0, 0)(images / 255))
-    conditions = tmp_path / "data/reference/features.json"
-    told = json.loads(conditions.read_text())
-    conditions.write_text(json.dumps(told | {"dims": 768}))
-    monkeypatch.setattr(inception, "encoder", encoder)
+    copy_data(paths, tmp_path, monkeypatch)
     return tmp_path
 
 
@@ -226,14 +214,6 @@ print(json.dumps(losses))
 
 
 def test_an_autoencoder_trains_on_jax_without_tensorflow():
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW + ON_JAX],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    losses = json.loads(done.stdout.splitlines()[-1])
+    printed = on_jax.run(ON_JAX)
+    losses = json.loads(printed.splitlines()[-1])
     assert losses[-1] < losses[0]

@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 from keras import ops
 
-from ddim.data import crops, normalizer
+from ddim.data import normalizer
 from ddim.distillation import consistency
 from ddim.distillation.consistency_model import ConsistencyModel
 from ddim.files import sha256
-from ddim.metrics import inception
 from ddim.networks import checkpoint
 from ddim.training import callbacks
 from stages import distill
 from tests.conftest import save_model, tiny_description, tiny_settings
+from tests.support.judged import copy_data
 
 VELOCITY = {
     "diffusion": {"prediction": "velocity"},
@@ -34,22 +34,10 @@ def write_settings(folder: Path, **distill):
     return settings
 
 
-def encoder(kid, channels):
-    """Pixels in place of Inception, which takes seconds to compile."""
-    return lambda images: np.asarray(images, np.float32).reshape(len(images), -1)
-
-
 @pytest.fixture
 def project(paths, tmp_path, monkeypatch):
     """A folder with prepared data and a trained model."""
-    (tmp_path / "data").mkdir()
-    shutil.copytree(paths.crops, tmp_path / "data/crops")
-    shutil.copytree(paths.reference, tmp_path / "data/reference")
-    images, _ = crops.load(paths.crops, "validation")
-    np.save(tmp_path / "data/reference/features.npy", encoder(0, 0)(images / 255))
-    conditions = tmp_path / "data/reference/features.json"
-    told = json.loads(conditions.read_text())
-    conditions.write_text(json.dumps(told | {"dims": 768}))
+    told = copy_data(paths, tmp_path, monkeypatch)
     description = tiny_description(widths=[4]).model_copy(
         update={
             "diffusion": tiny_settings(**VELOCITY).diffusion,
@@ -58,7 +46,6 @@ def project(paths, tmp_path, monkeypatch):
         }
     )
     save_model(tmp_path / "checkpoints", description)
-    monkeypatch.setattr(inception, "encoder", encoder)
     return tmp_path
 
 

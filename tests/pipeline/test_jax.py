@@ -1,26 +1,10 @@
 """Training, evaluation and rendering on JAX, where there is no TensorFlow."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pandas as pd
 
-from tests.conftest import ROOT
-
-WITHOUT_TENSORFLOW = """
-import sys
-
-class NoTensorFlow:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("tensorflow", "tensorflow_datasets"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, NoTensorFlow())
-"""
-
+from tests.support import on_jax
 
 RUN_STAGES = """
 import runpy
@@ -28,19 +12,6 @@ import runpy
 for name in ("prepare", "normalize", "reference", "train", "evaluate", "render"):
     runpy.run_module(f"stages.{name}", run_name="__main__")
 """
-
-
-def run_stages(folder: Path) -> None:
-    """Run all stages under JAX with TensorFlow out of reach."""
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW + RUN_STAGES],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_all_stages_run_on_jax_without_tensorflow(tmp_path):
@@ -54,7 +25,7 @@ def test_all_stages_run_on_jax_without_tensorflow(tmp_path):
         tracking={"enabled": False},
     ).model_dump(mode="json")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
-    run_stages(tmp_path)
+    on_jax.run(RUN_STAGES, folder=tmp_path)
     history = pd.read_csv(tmp_path / "metrics/history.csv")
     assert list(history["epoch"]) == [1, 2]
     assert history["n_loss"][1] < history["n_loss"][0]

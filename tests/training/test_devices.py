@@ -18,7 +18,7 @@ from ddim.errors import DdimError
 from ddim.training import batches, devices, resume
 from ddim.training.batches import Batches
 from tests.conftest import ROOT, tiny_settings
-from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
+from tests.support.on_jax import WITHOUT_TENSORFLOW
 
 SETTINGS = {
     "network": {"widths": [4, 8], "attention_levels": [1], "attention_heads": 2},

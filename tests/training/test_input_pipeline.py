@@ -1,9 +1,6 @@
 """What `fit` reads: the same batches as without it, one at a time or several."""
 
 import json
-import os
-import subprocess
-import sys
 from unittest import mock
 
 import keras
@@ -11,8 +8,7 @@ import numpy as np
 
 from ddim.training import callbacks, input_pipeline
 from ddim.training.batches import Batches
-from tests.conftest import ROOT
-from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
+from tests.support import on_jax
 from tests.training.test_diffusion_model import images, make_model
 
 AT_ONCE = 3
@@ -90,19 +86,11 @@ def trainings() -> dict:
     return {"single": train(1), "several": train(AT_ONCE)}
 
 
-def on_jax() -> dict:
+def trainings_on_jax() -> dict:
     program = "import json; from tests.training import test_input_pipeline as t; "
     program += "print(json.dumps(t.trainings()))"
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW + program],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    printed = on_jax.run(program)
+    return json.loads(printed.splitlines()[-1])
 
 
 def assert_same_training(expected, received):
@@ -115,7 +103,7 @@ def assert_same_training(expected, received):
 
 
 def test_several_steps_at_once_train_the_same_on_jax():
-    found = on_jax()
+    found = trainings_on_jax()
     assert_same_training(found["single"], found["several"])
     assert found["several"]["indices"] == [True, False]
     assert found["single"]["indices"] == [False, False]

@@ -1,9 +1,6 @@
 """Training with captions: what batches hold, what is learnt, on both backends."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -17,8 +14,8 @@ from ddim.paths import Paths
 from ddim.preparation import procedural
 from ddim.preparation.prepare import prepare
 from ddim.training import batches, train
-from tests.conftest import ROOT, TEXT, save_model, tiny_description, tiny_settings
-from tests.pipeline.test_jax import WITHOUT_TENSORFLOW
+from tests.conftest import TEXT, save_model, tiny_description, tiny_settings
+from tests.support import on_jax
 
 PROMPTS = ["a red flower with five petals", "", "a blue flower, dark ground"]
 
@@ -111,17 +108,9 @@ def test_jax_without_tensorflow_reads_the_same(tmp_path):
     expected = load(folder).sample(
         3, steps=2, prompts=PROMPTS, negative="pink", guidance_scale=3.0
     )
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TENSORFLOW + ON_JAX, folder, tmp_path],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    printed = on_jax.run(ON_JAX, folder, tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "images.npy"), expected, atol=1e-3)
-    loss, moved = json.loads(done.stdout.splitlines()[-1])
+    loss, moved = json.loads(printed.splitlines()[-1])
     assert np.isfinite(loss)
     assert min(moved) > 1e-5
 
