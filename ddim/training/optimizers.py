@@ -1,10 +1,43 @@
 """Optimizers and learning rate schedules, by the names of the settings."""
 
+import math
+
 import keras
 
 from ddim.settings.sections import TrainParams
 
-OPTIMIZERS = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
+
+class Muon(keras.optimizers.Muon):
+    """Muon on kernels of convolutions too, which Keras leaves to AdamW.
+
+    A kernel `[height, width, inputs, outputs]` is taken as a matrix `[height width inputs, outputs]`: its momentum
+    is brought near to the orthogonal matrix next to it, and scaled to the size of AdamW's steps, so that a learning
+    rate means the same to both. Biases, scales and the last layer are AdamW's.
+
+    Source: K. Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024; step size by
+    J. Liu et al., Muon is Scalable for LLM Training, 2025 (2502.16982).
+    """
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        return len(variable.shape) < 2 or any(word in variable.path for word in self.exclude_layers)
+
+    def zeropower_via_newtonschulz5(self, x, steps: int):
+        rows = super().zeropower_via_newtonschulz5(_as_matrix(x), steps)
+        return keras.ops.reshape(rows, x.shape)
+
+    def lr_adjust(self, x):
+        return x * (self.rms_rate * math.sqrt(max(_as_matrix(x).shape)))
+
+
+def _as_matrix(kernel):
+    return keras.ops.reshape(kernel, (-1, kernel.shape[-1]))
+
+
+OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "muon": Muon,
+}
 
 LEARNING_RATE_SCHEDULES = {"constant": 1.0, "cosine": 0.0}
 """The share of the learning rate to which a cosine takes it down."""
@@ -12,11 +45,14 @@ LEARNING_RATE_SCHEDULES = {"constant": 1.0, "cosine": 0.0}
 
 def make(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
     """The optimizer of the settings, its learning rate planned for so many steps."""
+    decay = None if train.optimizer == "adam" else train.weight_decay
+    muon = {"adam_weight_decay": decay, "exclude_layers": ["prediction", "image_embedding", "label_embedding", "token"]}
     return OPTIMIZERS[train.optimizer](
         _learning_rate(train, steps),
-        weight_decay=train.weight_decay if train.optimizer == "adamw" else None,
+        weight_decay=decay,
         global_clipnorm=train.gradient_clip_norm,
         name=train.optimizer,
+        **(muon if train.optimizer == "muon" else {}),
     )
 
 
