@@ -6,20 +6,34 @@ import keras
 
 from ddim.settings.sections import TrainParams
 
+NOT_HIDDEN = (
+    "image_embedding",
+    "label_embedding",
+    "augmentation_embedding",
+    "text_tokens",
+    "text_positions",
+    "prediction",
+)
+"""Layers of the network that read or write data, which Muon leaves to AdamW."""
+
 
 class Muon(keras.optimizers.Muon):
-    """Muon on kernels of convolutions too, which Keras leaves to AdamW.
+    """Muon, on the kernels of convolutions too, which Keras leaves to AdamW.
 
-    A kernel `[height, width, inputs, outputs]` is taken as a matrix `[height width inputs, outputs]`: its momentum
-    is brought near to the orthogonal matrix next to it, and scaled to the size of AdamW's steps, so that a learning
-    rate means the same to both. Biases, scales and the last layer are AdamW's.
+    A kernel `[height, width, inputs, outputs]` is taken as a matrix
+    `[height width inputs, outputs]`. A step goes along the orthogonal matrix that is
+    nearest to its momentum, and is as long as AdamW's would be, so that a learning rate
+    means the same to both. Vectors and the layers in `exclude_layers` are AdamW's.
 
-    Source: K. Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024; step size by
-    J. Liu et al., Muon is Scalable for LLM Training, 2025 (2502.16982).
+    Source: K. Jordan et al., Muon: An optimizer for hidden layers in neural networks,
+    2024; length of a step: J. Liu et al., Muon is scalable for LLMs, 2502.16982.
     """
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
-        return len(variable.shape) < 2 or any(word in variable.path for word in self.exclude_layers)
+        layers = variable.path.split("/")
+        return len(variable.shape) < 2 or not set(self.exclude_layers).isdisjoint(
+            layers
+        )
 
     def zeropower_via_newtonschulz5(self, x, steps: int):
         rows = super().zeropower_via_newtonschulz5(_as_matrix(x), steps)
@@ -46,7 +60,7 @@ LEARNING_RATE_SCHEDULES = {"constant": 1.0, "cosine": 0.0}
 def make(train: TrainParams, steps: int) -> keras.optimizers.Optimizer:
     """The optimizer of the settings, its learning rate planned for so many steps."""
     decay = None if train.optimizer == "adam" else train.weight_decay
-    muon = {"adam_weight_decay": decay, "exclude_layers": ["prediction", "image_embedding", "label_embedding", "token"]}
+    muon = {"adam_weight_decay": decay, "exclude_layers": list(NOT_HIDDEN)}
     return OPTIMIZERS[train.optimizer](
         _learning_rate(train, steps),
         weight_decay=decay,

@@ -87,7 +87,7 @@ train = st.fixed_dictionaries(
         "log_normal_mean": st.floats(-5, 5),
         "log_normal_std": logarithmic(-6, 0.45),
         "pairing": st.sampled_from(sorted(PAIRINGS)),
-        "optimizer": st.sampled_from(["adamw", "adam"]),
+        "optimizer": st.sampled_from(["adamw", "adam", "muon"]),
         "learning_rate": logarithmic(-6, -1),
         "weight_decay": st.just(0.0) | logarithmic(-4, 0),
         "learning_rate_schedule": st.sampled_from(["constant", "cosine"]),

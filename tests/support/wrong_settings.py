@@ -81,7 +81,7 @@ SINGLE = [
     ("train.log_normal_mean", "-1.2", "expected a number; received '-1.2'"),
     ("train.log_normal_std", 0.0, "expected a number above 0; received 0.0"),
     ("train.pairing", "nearest", "expected one of random, immiscible"),
-    ("train.optimizer", "sgd", "expected 'adamw' or 'adam'"),
+    ("train.optimizer", "sgd", "expected 'adamw', 'adam' or 'muon'"),
     ("train.learning_rate", -1.0, "received -1.0"),
     ("train.learning_rate", True, "expected a number; received true"),
     ("train.learning_rate", "fast", "received 'fast'"),
