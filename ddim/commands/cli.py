@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import shtab
 import yaml
 from pydantic.fields import FieldInfo
 
-from ddim import runtime
+from ddim import __version__, runtime
 from ddim.commands import options
 from ddim.commands.options import COMMANDS, Command
 from ddim.errors import DdimError, one_plain_message
@@ -28,6 +29,11 @@ def run(command: Command) -> None:
         from ddim.commands import compare
 
         compare.compare(command)
+        return
+    if isinstance(command, options.Doctor):
+        from ddim.commands import doctor
+
+        doctor.doctor(command)
         return
     runtime.setup(runtime.installed_backend(), "float32", deterministic=True)
     from ddim.commands import draw, evaluate, export
@@ -54,9 +60,10 @@ def read(arguments: Sequence[str] | None = None) -> Command:
     Raises `SettingsError` if an option has a wrong value.
     """
     given = vars(parser().parse_args(arguments))
-    command = given.pop("command")
+    command = given["command"]
     names = {key: field.alias for key, field in command.model_fields.items()}
-    return validate_section(command, {names[key]: given[key] for key in given})
+    values = {names[key]: given[key] for key in given if key in names}
+    return validate_section(command, values)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -65,7 +72,11 @@ def parser() -> argparse.ArgumentParser:
         prog="ddim",
         description="Draw with a trained diffusion model, measure it, compare "
         "experiments, hand a model over. Each command has its own --help.",
+        epilog="Results go to stdout, progress and errors to stderr. Exit codes: 0; "
+        "1, an error; 2, wrong usage; 130 or 143, stopped.",
     )
+    top.add_argument("--version", action="version", version=f"ddim {__version__}")
+    shtab.add_argument_to(top, help="of the shell's command line")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in COMMANDS:
         name, text = command.__name__.lower(), command.__doc__

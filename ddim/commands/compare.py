@@ -54,6 +54,9 @@ def compare(options: Compare) -> None:
         known = ", ".join(shown.columns)
         raise DdimError(f"--sort: expected one of {known}; received {options.sort}")
     shown = shown.sort_values(options.sort, kind="stable")
+    if options.as_json:
+        print(shown.to_json(orient="records", indent=2))
+        return
     if options.csv:
         print(shown.to_csv(index=False), end="")
         return

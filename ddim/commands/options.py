@@ -236,6 +236,7 @@ class Compare(Command):
     )
     sort: Text = Field("best val_kid", description="name of a column")
     csv: Flag = Field(False, description="print CSV")
+    as_json: Flag = Field(False, description="print JSON")
 
 
 class Export(ModelOption):
@@ -244,7 +245,13 @@ class Export(ModelOption):
     folder: Path = Field(alias="DIR")
 
 
-COMMANDS = (Sample, Animate, Invert, Interpolate, Evaluate, Compare, Export)
+class Doctor(Command):
+    """Say what of this machine is ready, and what to do about the rest."""
+
+    as_json: Flag = Field(False, description="print JSON")
+
+
+COMMANDS = (Sample, Animate, Invert, Interpolate, Evaluate, Compare, Export, Doctor)
 
 METHOD_HELP = {
     "schedule": f"other than as trained: {', '.join(SCHEDULES)}",

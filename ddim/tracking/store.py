@@ -67,6 +67,17 @@ def connect(experiment: str) -> tuple[Any, str]:
         return client, known.experiment_id
 
 
+def ping() -> None:
+    """Raises one of `errors()` if the store cannot be reached; makes nothing there.
+
+    A database in a file that is not there yet is as good as reached.
+    """
+    if uri().startswith("sqlite:///") and not Path(uri()[10:]).is_file():
+        return
+    _check_database()
+    _client().search_experiments(max_results=1)
+
+
 def download(model: str) -> Path:
     """The checkpoint's folder of a model such as `models:/NAME@best` in the store.
 
@@ -129,8 +140,9 @@ def errors() -> tuple[type[Exception], ...]:
 
 
 def reason(error: Exception) -> str:
-    """An error of the store on one line, without the database statement."""
+    """An error of the store on one line, without the database statement or password."""
     message, _, _ = str(error).partition("[SQL: ")
+    message = message.replace(uri().removesuffix(address()), "")
     return textwrap.shorten(f"{type(error).__name__}: {message}", 300)
 
 

@@ -1,9 +1,14 @@
 """The table of experiments, from what `dvc exp show --json` gives."""
 
+import io
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from ddim.commands import compare
+from ddim.commands.options import Compare
 from ddim.errors import DdimError
 
 
@@ -93,3 +98,14 @@ def test_those_asked_for_are_shown_alone():
         compare.table(rows, ["b", "c"])
     with pytest.raises(DdimError, match="there are none yet; received none"):
         compare.table([UNTRAINED])
+
+
+def test_json_holds_what_csv_holds(monkeypatch, capsys):
+    monkeypatch.setattr(compare, "revisions", lambda **_: [revision("a", 0.5)])
+    compare.compare(Compare.model_validate({"--csv": True}))
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    compare.compare(Compare.model_validate({"--json": True}))
+    (row,) = json.loads(capsys.readouterr().out)
+    assert list(row) == list(table.columns)
+    assert row["best val_kid"] == table["best val_kid"][0] == 0.5
+    assert row["KID 20 steps"] is None

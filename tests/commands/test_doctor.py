@@ -1,0 +1,88 @@
+"""What `ddim doctor` finds, and the manners of the whole command."""
+
+import json
+import subprocess
+
+import pytest
+
+from ddim import __version__
+from ddim.commands import cli, doctor
+from ddim.errors import DdimError
+from tests.conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doctor, "_seconds", lambda dtype, repetitions=5: 1.0)
+    return tmp_path
+
+
+def run(*arguments):
+    cli.run(cli.read(["doctor", *arguments]))
+
+
+def found(capsys) -> dict[str, tuple[str, str]]:
+    try:
+        run("--json")
+    finally:
+        listed = json.loads(capsys.readouterr().out)
+        states = {each["subject"]: (each["state"], each["found"]) for each in listed}
+    return states
+
+
+def test_a_folder_without_a_project_is_no_problem(capsys, here):
+    states = found(capsys)
+    assert states["project"][0] == "note"
+    assert states["backend"][0] == states["memory"][0] == "ready"
+    assert "float32 pays" in states["precision"][1]
+    assert not list(here.iterdir())  # looking makes nothing
+
+
+def test_a_wrong_setting_is_a_problem_with_a_remedy(capsys, here):
+    (here / "dvc.yaml").touch()
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (here / "params.yaml").write_text(text.replace("loss: mae", "loss: mes"))
+    with pytest.raises(DdimError, match="not ready: settings"):
+        run()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("problem  settings     train.loss: expected")
+    assert "-> git restore params.yaml" in lines[1]
+    assert any(line.startswith("ready    memory") for line in lines)  # goes on
+
+
+def test_a_card_that_the_backend_does_not_see_is_a_problem(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "_graphics_cards", lambda: ["NVIDIA X, 1 MiB"])
+    with pytest.raises(DdimError, match="GPU"):
+        run()
+    assert "NVIDIA X, 1 MiB, which the backend does not see" in capsys.readouterr().out
+
+
+def test_little_space_and_a_failing_check_are_problems(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "MEMORY", 10**6)
+    monkeypatch.setattr(doctor.store, "ping", lambda: 1 / 0)
+    with pytest.raises(DdimError, match="memory, mlflow"):
+        run()
+    assert "ZeroDivisionError" in capsys.readouterr().out
+
+
+def test_a_server_out_of_reach_is_a_note(monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    state, text = found(capsys)["mlflow"]
+    assert state == "note"
+    assert text.startswith("127.0.0.1:9: ")
+    assert "secret" not in text
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.read(["--version"])
+    assert capsys.readouterr().out == f"ddim {__version__}\n"
+
+
+def test_completion_is_a_script_that_bash_reads(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.read(["--print-completion", "bash"])
+    script = capsys.readouterr().out
+    assert "--guidance" in script
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
