@@ -1,4 +1,4 @@
-# make demo | test | slow-test | repro | tour | ui | lint | verify | soak: each sets up .venv first, from
+# make demo | test | slow-test | repro | tour | ui | report | lint | verify | soak: each sets up .venv first, from
 # pinned requirements.
 
 PYTHON := $(shell for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -16,7 +16,7 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
 	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
 
-.PHONY: help commit demo test slow-test repro tour ui lint verify soak setup requirements
+.PHONY: help commit demo test slow-test repro tour ui report lint verify soak setup requirements
 
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
@@ -24,6 +24,7 @@ help:
 	@echo "make repro   the whole pipeline as params.yaml says (real flowers; hours)"
 	@echo "make tour    a notebook that takes the process apart, after make demo"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
+	@echo "make report  one HTML page of what was run last, or of RUNS=\"A B\""
 	@echo "make lint    linter, types, and the directions of imports"
 	@echo "make verify  two clean clones give the same bytes (RECIPE=tiny)"
 	@echo "make soak    kill the pipeline $(KILLS) times; nothing is lost"
@@ -99,6 +100,9 @@ soak: setup
 
 tour: setup .venv/tour.txt
 	jupyter lab notebooks/tour.ipynb
+
+report: setup
+	ddim report $(RUNS)
 
 ui: setup
 	python -m ddim.tracking ui --port $(PORT)

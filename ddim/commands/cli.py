@@ -1,6 +1,7 @@
 """The command `ddim`: draw with a trained model, measure, compare and hand it over."""
 
 import argparse
+import importlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +17,11 @@ from ddim.commands.options import COMMANDS, Command
 from ddim.errors import DdimError, one_plain_message
 from ddim.settings.params import validate_section
 
+MODULES = dict.fromkeys(("sample", "animate", "invert", "interpolate"), "draw")
+"""Where the function of a command is, unless in a module of its name."""
+
+WITHOUT_KERAS = options.Compare, options.Doctor, options.Report
+
 
 def main() -> None:
     """Run the command of `sys.argv`; exit code 0, 1 (error), 2 (usage), 130 or 143."""
@@ -25,29 +31,12 @@ def main() -> None:
 
 def run(command: Command) -> None:
     """Run a command. Its module is imported here, so that --help needs no Keras."""
-    if isinstance(command, options.Compare):
-        from ddim.commands import compare
-
-        compare.compare(command)
-        return
-    if isinstance(command, options.Doctor):
-        from ddim.commands import doctor
-
-        doctor.doctor(command)
-        return
-    runtime.setup(runtime.installed_backend(), "float32", deterministic=True)
-    from ddim.commands import draw, evaluate, export
-
-    functions: dict[type[Command], Callable[[Any], None]] = {
-        options.Sample: draw.sample,
-        options.Animate: draw.animate,
-        options.Invert: draw.invert,
-        options.Interpolate: draw.interpolate,
-        options.Evaluate: evaluate.evaluate,
-        options.Export: export.export,
-    }
+    if not isinstance(command, WITHOUT_KERAS):
+        runtime.setup(runtime.installed_backend(), "float32", deterministic=True)
+    name = type(command).__name__.lower()
+    module = importlib.import_module(f"ddim.commands.{MODULES.get(name, name)}")
     try:
-        functions[type(command)](command)
+        getattr(module, name)(command)
     except DdimError as error:
         # Messages about a setting name the option that it came from.
         message = re.sub(r"\bkid\.(weights|layer)\b", r"--\1", str(error))

@@ -239,6 +239,19 @@ class Compare(Command):
     as_json: Flag = Field(False, description="print JSON")
 
 
+class Report(Command):
+    """Write one HTML page of a run, or of several side by side."""
+
+    names: tuple[Text, ...] = Field(
+        (),
+        alias="EXPERIMENT",
+        description="experiments, branches or commits; the workspace if none",
+    )
+    out: Annotated[Path, ends_in(".html")] = Field(
+        Path("report.html"), description="HTML, which needs no other file"
+    )
+
+
 class Export(ModelOption):
     """Write the model and its card into one folder."""
 
@@ -251,7 +264,10 @@ class Doctor(Command):
     as_json: Flag = Field(False, description="print JSON")
 
 
-COMMANDS = (Sample, Animate, Invert, Interpolate, Evaluate, Compare, Export, Doctor)
+COMMANDS = (
+    *(Sample, Animate, Invert, Interpolate),
+    *(Evaluate, Compare, Report, Export, Doctor),
+)
 
 METHOD_HELP = {
     "schedule": f"other than as trained: {', '.join(SCHEDULES)}",
