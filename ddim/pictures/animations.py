@@ -13,28 +13,39 @@ from ddim.pictures.slerp import slerp
 from ddim.sampling.generator import noise
 from ddim.sampling.grid import Picture, image_grid
 
-PROCESS_COLUMNS = 6
-"""Images that the animation of a sampling process follows; noise compresses badly."""
+LARGEST = 64
+"""Pixels that an image is enlarged to, at most. This and the numbers below keep a GIF of
+64x64 images under a megabyte; noise compresses badly."""
 
-PROCESS_FRAMES = 40
+STEPS_GRID = (4, 6)
+PROCESS_COLUMNS = 5
+"""Images that the animation of a sampling process follows."""
+
+PROCESS_FRAMES = 20
 """Frames of a sampling process, at most."""
 
-INTERPOLATION_GRID = (3, 6)
+INTERPOLATION_GRID = (2, 5)
 KEY_NOISES = 3
 """The interpolation goes from one to the next of these, and back to the first."""
 
-TRAINING_FRAMES = 60
+TRAINING_FRAMES = 16
 """Frames of the training, at most."""
+
+
+def fitting(scale: int, size: int) -> int:
+    """The enlargement of images of so many pixels, at most `scale`."""
+    return max(1, min(scale, LARGEST // size))
 
 
 def over_steps(painter: Painter) -> list[Picture]:
     """A frame per number of steps, drawn from the same noise."""
     settings = painter.settings
+    rows, columns = map(min, STEPS_GRID, (settings.rows, settings.columns))
     frames = []
     for steps in settings.step_counts:
         caption = f"{steps} step" + "s" * (steps != 1)
-        images = painter.images(settings.rows, settings.columns, steps, caption)
-        grid = layout.grid(images, settings.rows, settings.columns, settings.scale)
+        images = painter.images(rows, columns, steps, caption)
+        grid = _grid(painter, images, rows, columns)
         frames.append(layout.with_names(grid, columns=[caption]))
     return frames
 
@@ -65,7 +76,7 @@ def process(painter: Painter, steps: int, eta: float) -> list[Picture]:
             return
         both = ops.convert_to_numpy(ops.concatenate([noisy_images, pred_images]))
         images = painter.generator.codec.decode(both)
-        grid = layout.grid(images, 2, PROCESS_COLUMNS, painter.settings.scale)
+        grid = _grid(painter, images, 2, PROCESS_COLUMNS)
         caption, rows = f"step {step + 1} of {steps}", ["noisy", "predicted"]
         frames.append(layout.with_names(grid, columns=[caption], rows=rows))
 
@@ -97,10 +108,12 @@ def interpolation(painter: Painter) -> list[Picture]:
         conditions=conditions,
         initial_noise=np.concatenate(noises),
     )
-    return [
-        layout.grid(frame, rows, columns, settings.scale)
-        for frame in np.split(images, frames)
-    ]
+    return [_grid(painter, frame, rows, columns) for frame in np.split(images, frames)]
+
+
+def _grid(painter: Painter, images: np.ndarray, rows: int, columns: int) -> Picture:
+    scale = fitting(painter.settings.scale, images.shape[1])
+    return layout.grid(images, rows, columns, scale)
 
 
 def training(folder: Path, scale: int) -> list[Picture]:

@@ -40,7 +40,8 @@ def render(
     for name, animate in ANIMATIONS.items():
         if fresh_noise or name != "stochastic":
             _write_gif(paths, name, animate(painter))
-    _write_gif(paths, "training", animations.training(paths.epochs, settings.scale))
+    scale = animations.fitting(settings.scale, description.image_shape[0])
+    _write_gif(paths, "training", animations.training(paths.epochs, scale))
     diffusion = description.diffusion
     schedule_plot.write(
         paths.schedules, diffusion, method.schedule or diffusion.schedule

@@ -83,8 +83,8 @@ def test_interpolation_starts_at_the_samples_and_comes_round(painter):
     frames = animations.interpolation(painter)
     assert len(frames) == 6
     settings = painter.settings
-    images = painter.generator.images(18, settings.diffusion_steps, settings.seed)
-    np.testing.assert_array_equal(frames[0], layout.grid(images, 3, 6, 1))
+    images = painter.generator.images(10, settings.diffusion_steps, settings.seed)
+    np.testing.assert_array_equal(frames[0], layout.grid(images, 2, 5, 1))
     changes = [
         np.abs(a.astype(float) - b).mean()
         for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)
@@ -101,6 +101,13 @@ def test_training_shows_the_epochs_in_order_and_not_too_many(tmp_path, monkeypat
     frames = animations.training(tmp_path, scale=2)
     assert [int(frame[-1, 0, 0]) for frame in frames] == [1, 4, 7]
     assert frames[0].shape[:2] == (8 + layout.LINE_HEIGHT, 400)
+
+
+@pytest.mark.parametrize(
+    ("scale", "size", "expected"), [(2, 64, 1), (2, 32, 2), (8, 14, 4), (2, 128, 1)]
+)
+def test_small_images_are_enlarged_and_large_ones_are_not(scale, size, expected):
+    assert animations.fitting(scale, size) == expected
 
 
 @pytest.mark.parametrize(
