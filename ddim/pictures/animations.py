@@ -14,8 +14,8 @@ from ddim.sampling.generator import noise
 from ddim.sampling.grid import Picture, image_grid
 
 LARGEST = 64
-"""Pixels that an image is enlarged to, at most. This and the numbers below keep a GIF of
-64x64 images under a megabyte; noise compresses badly."""
+"""Pixels that an image is enlarged to, at most. With the numbers below a GIF of 64x64
+images stays near a megabyte; noise compresses badly."""
 
 STEPS_GRID = (4, 6)
 PROCESS_COLUMNS = 5
