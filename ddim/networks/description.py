@@ -32,6 +32,7 @@ BEFORE: dict[str, dict[str, Any]] = {
         "zero_init": False,
         "dropout": 0.0,
         "augmentation": False,
+        "input_skips": False,
         "text": {
             "enabled": False,
             "vocabulary": 1000,

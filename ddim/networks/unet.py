@@ -104,6 +104,8 @@ def _down_and_up(x: Any, block: Block, params: NetworkParams) -> Tensor:
     bottom = len(params.widths) - 1
     skips = []
     for level in range(bottom):
+        if params.input_skips:  # without the constants beside the first maps
+            skips.append(x[0] if isinstance(x, list) else x)
         for index in range(params.depth):
             x = block(x, level, f"down_{level}_block_{index}")
             skips.append(x)
@@ -113,7 +115,7 @@ def _down_and_up(x: Any, block: Block, params: NetworkParams) -> Tensor:
     for level in reversed(range(bottom)):
         upsampling = blocks.UPSAMPLINGS[params.upsampling]
         x = upsampling(x.shape[-1], f"up_{level}_upsampling")(x)
-        for index in range(params.depth):
+        for index in range(params.depth + params.input_skips):
             if params.skips:
                 join = keras.layers.Concatenate(name=f"up_{level}_skip_{index}")
                 x = join([x, skips.pop()])

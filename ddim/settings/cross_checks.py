@@ -109,6 +109,11 @@ def zeros_need_shortcuts(network: Section) -> Iterator[Mistake]:
         yield "zero_init", "false with residuals: false", network.zero_init
 
 
+def input_skips_are_skips(network: Section) -> Iterator[Mistake]:
+    if network.input_skips and not network.skips:
+        yield "input_skips", "false with skips: false", network.input_skips
+
+
 def snapshots_are_few(train: Section) -> Iterator[Mistake]:
     """The shares of a mix solve two equations per epoch (see `ddim.training.ema`)."""
     if train.ema_candidates and train.epochs > MOST_SNAPSHOTS:

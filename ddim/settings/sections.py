@@ -114,6 +114,7 @@ class NetworkParams(Section):
     zero_init: Flag
     dropout: Annotated[Real, Field(ge=0, lt=1)]
     skips: Flag
+    input_skips: Flag
     residuals: Flag
     class_conditional: Flag
     text: TextParams
@@ -127,6 +128,7 @@ class NetworkParams(Section):
         cross_checks.one_condition,
         cross_checks.modulation_needs_an_embedding,
         cross_checks.zeros_need_shortcuts,
+        cross_checks.input_skips_are_skips,
     )
 
 

@@ -6,7 +6,9 @@ from keras import ops
 from pydantic import TypeAdapter, ValidationError
 
 from ddim.diffusion.samplers import SAMPLERS, clip_images, evaluations, is_stochastic
+from ddim.diffusion.time_grids import uniform
 from ddim.errors import DdimError
+from tests.diffusion.test_schedules import discrete_betas
 from tests.support import gaussian
 from tests.support.gaussian import draws, sample, schedule
 
@@ -27,6 +29,53 @@ def test_ddpm_is_ddim_with_eta_one():
         ddpm = sample("ddpm", initial_noise, rates, 12)
         ddim = sample("ddim", initial_noise, rates, 12, draw_noise=draws, eta=1.0)
         np.testing.assert_allclose(ddpm, ddim, rtol=1e-8)
+
+
+def ddpm_of_the_lesson(noisy, betas, subset):
+    """Ancestral sampling on a falling subset of steps t in 1 .. T, as lessons write it.
+
+    Each step goes from t to the subset's next s, s = 0 in the end, by the posterior
+    q(x_s | x_t, x_0) of the predicted x_0 (arXiv 2006.11239, eq. 6 and 7).
+    """
+    abar = np.cumprod(1 - betas)  # abar[t - 1] at step t
+    for number, t in enumerate(subset):
+        s = subset[number + 1] if number + 1 < len(subset) else 0
+        abar_t, abar_s = abar[t - 1], abar[s - 1] if s else 1.0
+        alpha_t = abar_t / abar_s
+        beta_t = 1 - alpha_t
+        x0, _ = gaussian.denoise(noisy, np.sqrt(abar_t), np.sqrt(1 - abar_t))
+        noisy = (
+            np.sqrt(abar_s) * beta_t / (1 - abar_t) * x0
+            + np.sqrt(alpha_t) * (1 - abar_s) / (1 - abar_t) * noisy
+        )
+        if s:
+            variance = beta_t * (1 - abar_s) / (1 - abar_t)
+            noisy = noisy + np.sqrt(variance) * draws(number)
+    return noisy
+
+
+DIVISORS = [n for n in range(1, 1001) if 1000 % n == 0]
+
+
+@pytest.mark.parametrize("family", ["linear_beta", "cosine_beta"])
+@pytest.mark.parametrize("subset", [*DIVISORS, "some", "others"])
+def test_ddpm_is_the_discrete_process_on_every_subset_of_its_steps(family, subset):
+    """So many equal steps of 1000, or any that end where there is no noise."""
+    rates = schedule(family)
+    if subset in DIVISORS:
+        times = uniform(subset, rates)
+    else:
+        dice = np.random.default_rng(len(subset))
+        chosen = np.sort(dice.choice(np.arange(1, 1000), 40, replace=False))[::-1]
+        times = np.array([1000, *chosen, 0]) / 1000
+    steps = np.rint(times[:-1] * 1000).astype(int)
+    initial_noise = gaussian.noise(64, seed=3)
+    received = SAMPLERS["ddpm"](
+        gaussian.denoise, initial_noise, rates, times, draw_noise=draws
+    )
+    betas = discrete_betas(family, 1000)
+    expected = ddpm_of_the_lesson(initial_noise, betas, steps.tolist())
+    np.testing.assert_allclose(received, expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

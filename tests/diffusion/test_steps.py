@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,24 @@ def test_posterior_is_ddpms(name, step, before):
         rtol=1e-9,
         atol=1e-12,
     )
+
+
+@pytest.mark.parametrize("name", ["linear_beta", "cosine_beta"])
+def test_posterior_is_ddpms_between_any_two_of_the_steps(name):
+    """A step of a subset skips some: its alpha is the product of theirs."""
+    powers = np.concatenate([[1.0], np.cumprod(1 - discrete_betas(name, 60))])
+    rates = schedule(name, discrete_steps=60)
+    levels = levels_at(np.arange(61) / 60, rates)
+    for step, before in combinations(range(60, -1, -1), 2):
+        abar, abar_before = powers[step], powers[before]
+        beta = 1 - abar / abar_before
+        expected = [
+            np.sqrt(abar_before) * beta / (1 - abar),
+            np.sqrt(1 - beta) * (1 - abar_before) / (1 - abar),
+            beta * (1 - abar_before) / (1 - abar),
+        ]
+        found = posterior(levels[step], levels[before])
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_levels_are_plain_floats_for_the_backends_arithmetic():

@@ -48,6 +48,8 @@ OPTIONS = [
     {"noise_input": "log_snr"},
     {"residual_scale": 0.7071},
     {"skips": False},
+    {"input_skips": True},
+    {"input_skips": True, "normalization": "layer"},
     {"residuals": False},
     {"class_conditional": True},
     {"augmentation": True},
@@ -161,6 +163,20 @@ def test_every_option_changes_the_weights_or_what_is_done_with_them(changes):
 def test_images_of_other_shapes(shape):
     network = unet.build(DEFAULT, shape)
     assert predict(network, batch(network, count=2)).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("embedding", ["input", "blocks"])
+def test_skips_from_inputs_reach_one_more_block_on_the_way_up(embedding):
+    """DDPM's 2-2-3: two blocks on the way down, two at the bottom, three up."""
+    network = toy(depth=2, input_skips=True, embedding=embedding)
+    blocks = [layer.name for layer in network.layers if layer.name.endswith("conv_2")]
+    counts = {way: sum(name.startswith(way) for name in blocks) for way in WAYS}
+    assert counts == {"down": 2, "bottom": 2, "up": 3}
+    last = network.get_layer("up_0_skip_2").input[1]
+    assert last is network.get_layer("image_embedding").output
+
+
+WAYS = ("down", "bottom", "up")
 
 
 def test_images_that_cannot_be_halved_are_refused():

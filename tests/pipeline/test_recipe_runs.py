@@ -47,6 +47,7 @@ SLOW = pytest.mark.slow
         pytest.param("textbook", "RGB", [("ddim", 1.0)], marks=SLOW),
         pytest.param("clear-diffusion", "RGB", [("ddim", 1.0)], marks=SLOW),
         pytest.param("ddpm-lesson", "L", [("ddim", 1.0), ("ddpm", 1.0)], marks=SLOW),
+        pytest.param("digits-14px", "L", [("ddpm", 1.0), ("ddim", 1.0)], marks=SLOW),
         ("digits-conditional", "L", [("ddim", 1.0), ("ddim", 3.0), ("ddim", 7.5)]),
         pytest.param("text-flowers", "RGB", [("ddim", 1.0), ("ddim", 3.0)], marks=SLOW),
         pytest.param("latent-flowers", "RGB", [("ddim", 1.0)], marks=SLOW),

@@ -54,6 +54,7 @@ network = st.fixed_dictionaries(
         "zero_init": flags,
         "dropout": st.sampled_from([0.0, 0.1, 0.9]),
         "skips": flags,
+        "input_skips": flags,
         "residuals": flags,
         "class_conditional": flags,
         "text": st.fixed_dictionaries(

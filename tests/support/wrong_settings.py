@@ -57,6 +57,7 @@ SINGLE = [
     ("network.zero_init", 1, "expected true or false; received 1"),
     ("network.dropout", 1.0, "expected a number below 1; received 1.0"),
     ("network.skips", "no", "expected true or false; received 'no'"),
+    ("network.input_skips", 1, "expected true or false; received 1"),
     ("network.residuals", None, "expected true or false; received null"),
     ("network.class_conditional", 0, "expected true or false; received 0"),
     ("network.text", None, "expected a section of settings; received null"),
@@ -258,6 +259,11 @@ COMBINED = [
         {"network.attention_levels": [2], "network.widths": [32, 64]},
         "network.attention_levels",
         "expected attention_levels from 0 to 1, one per entry of widths",
+    ),
+    (
+        {"network.input_skips": True, "network.skips": False},
+        "network.input_skips",
+        "expected false with skips: false; received true",
     ),
     (
         {"network.zero_init": True, "network.residuals": False},
