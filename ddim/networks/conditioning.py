@@ -155,5 +155,9 @@ class Captions(Conditioning):
             )
         return rows
 
+    def words(self, text: str) -> list[tuple[str, int]]:
+        """The words that are read of a text, and how many tokens each has."""
+        return self.tokenizer.words(text, self.length)
+
     def stored(self, folder: Path, part: str) -> dict[str, np.ndarray]:
         return {self.name: self.encode(captions.load(folder, part))}

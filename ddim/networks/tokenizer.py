@@ -20,6 +20,9 @@ from ddim.errors import DdimError, one_line
 PAD, UNKNOWN, END = 0, 1, 2
 """Numbers of what fills a row up, of a letter that no caption has, and of the end."""
 
+SPACE = "\u2581"
+"""What SentencePiece writes before the first piece of a word."""
+
 
 @dataclass(frozen=True)
 class Tokenizer:
@@ -43,6 +46,15 @@ class Tokenizer:
             kept = [*found[: length - 1], END]
             row[: len(kept)] = kept
         return rows, sum(len(found) > length - 1 for found in pieces)
+
+    def words(self, text: str, length: int) -> list[tuple[str, int]]:
+        """What `encode` reads of a text: its words, and how many pieces each has."""
+        pieces = _processor(self.model).encode(_common(text), out_type=str)
+        found: list[tuple[str, int]] = []
+        for piece in pieces[: length - 1]:
+            start, count = ("", 0) if piece.startswith(SPACE) else found.pop()
+            found.append((start + piece.lstrip(SPACE), count + 1))
+        return found
 
 
 def fit(captions: Sequence[str], vocabulary: int) -> Tokenizer:

@@ -7,7 +7,6 @@ from ddim.metrics import inception
 from ddim.metrics.inception import Encoder
 from ddim.networks.checkpoint import Trained
 from ddim.networks.conditioning import Captions
-from ddim.networks.description import Description
 from ddim.paths import PATHS, Paths
 from ddim.pictures import animations, layout, schedule_plot, sheets
 from ddim.pictures.animations import ANIMATIONS, seconds_per_frame
@@ -36,7 +35,7 @@ def render(
     painter = Painter(generator, method, settings)
     images = painter.images(settings.rows, settings.columns, settings.diffusion_steps)
     save_png(paths.samples, sheets.samples(painter, images))
-    write_sheets(description, painter, kid, paths)
+    write_sheets(trained, painter, kid, paths)
     for name, animate in ANIMATIONS.items():
         if fresh_noise or name != "stochastic":
             _write_gif(paths, name, animate(painter))
@@ -49,7 +48,7 @@ def render(
 
 
 def write_sheets(
-    description: Description, painter: Painter, kid: KidParams, paths: Paths
+    trained: Trained, painter: Painter, kid: KidParams, paths: Paths
 ) -> None:
     """Steps, real beside generated, nearest neighbours; others where they apply."""
     settings = painter.settings
@@ -70,9 +69,11 @@ def write_sheets(
     }
     if painter.generator.conditioning.name:
         drawn["guidance"] = sheets.guidance(painter)
-    if isinstance(painter.generator.conditioning, Captions):
+    texts = painter.generator.conditioning
+    if isinstance(texts, Captions):
         drawn["prompts"] = sheets.prompts(painter)
-    if description.latent:
+        drawn["attention"] = sheets.attention(painter, texts, trained.network)
+    if trained.description.latent:
         drawn["reconstructions"] = sheets.reconstructions(
             validation_images, painter.generator.codec, settings
         )

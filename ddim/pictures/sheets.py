@@ -1,14 +1,17 @@
 """Still pictures that put images side by side to be judged by eye."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import keras
 import numpy as np
 from keras import ops
 
 from ddim.metrics.features import spread
 from ddim.metrics.inception import Encoder
 from ddim.metrics.neighbours import squared_distances
-from ddim.pictures import layout
+from ddim.networks.conditioning import Captions
+from ddim.pictures import attention_maps, layout
 from ddim.pictures.painter import Painter
 from ddim.sampling.codec import Codec
 from ddim.sampling.grid import Picture
@@ -26,6 +29,10 @@ RECONSTRUCTED_GRID = (3, 8)
 
 NEIGHBOUR_ROWS = 8
 PROMPT_ROWS, PROMPT_COLUMNS = 10, 4
+MOST_WORDS = 12
+"""Of a text whose maps are shown."""
+LEAST_LIGHT = 0.15
+"""What is left of a pixel that does not look at a word."""
 GUIDANCE_ROWS = 10
 GUIDANCE_SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
 CHUNK = 512
@@ -157,6 +164,43 @@ def prompts(painter: Painter) -> Picture:
     )
     grid = layout.grid(images, rows, PROMPT_COLUMNS, painter.settings.scale)
     return layout.with_names(grid, rows=names)
+
+
+def attention(painter: Painter, texts: Captions, network: keras.Model) -> Picture:
+    """A row per text: a sample, then where its pixels look at each word."""
+    names = painter.names()[:PROMPT_ROWS]
+    images, maps = attention_maps.samples(painter, network, texts.encode(names))
+    words = [texts.words(name)[:MOST_WORDS] for name in names]
+    columns = 1 + max(map(len, words))
+    rows = []
+    for image, its_maps, its_words in zip(images, maps, words, strict=True):
+        cells = np.ones((columns, *image.shape))
+        cells[: 1 + len(its_words)] = lit(image, its_maps, [n for _, n in its_words])
+        named = ["sample", *(word for word, _ in its_words)]
+        named += [""] * (columns - len(named))
+        row = layout.grid(cells, 1, columns, painter.settings.scale)
+        rows.append(layout.with_names(row, columns=named))
+    return layout.with_caption(
+        np.concatenate(rows),
+        "Where the sample looks at each word: as light as the attention, the mean over "
+        "heads, levels and steps; the most of a word is full light.",
+    )
+
+
+def lit(image: np.ndarray, maps: np.ndarray, pieces: Sequence[int]) -> np.ndarray:
+    """An image (h, w, c), and for each word once more, as light as its map.
+
+    `maps` (H, W, L) are those of pieces of words; each word has so many of them, one
+    after the other.
+    """
+    ends = np.cumsum([0, *pieces])
+    shown = [image]
+    for start, end in pairwise(ends):
+        light = maps[..., start:end].sum(axis=-1, keepdims=True)
+        light = ops.image.resize(light / max(light.max(), 1e-30), image.shape[:2])
+        light = ops.convert_to_numpy(light)
+        shown.append(image * (LEAST_LIGHT + (1 - LEAST_LIGHT) * light))
+    return np.stack(shown)
 
 
 def guidance(painter: Painter) -> Picture:

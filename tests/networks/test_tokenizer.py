@@ -45,6 +45,16 @@ def test_a_text_is_followed_by_the_end_and_by_padding(fitted):
     assert rows[-1].tolist() == [END] + [PAD] * 23
 
 
+def test_words_are_those_of_the_text_with_their_pieces(fitted):
+    for text in (*CAPTIONS[:50], "zebra redflower  x", "  Red"):
+        words = fitted.words(text, 100)
+        assert [word for word, _ in words] == text.lower().split()
+        assert sum(count for _, count in words) == row(fitted, text, 100).index(END)
+    assert max(count for _, count in fitted.words("a zebra", 100)) > 2
+    assert fitted.words("", 100) == []
+    assert sum(count for _, count in fitted.words(CAPTIONS[0], 5)) == 4
+
+
 def test_different_captions_are_different_rows(fitted):
     texts = sorted(set(CAPTIONS))
     rows, _ = fitted.encode(texts, 24)

@@ -70,7 +70,8 @@ def test_a_recipe_runs_all_stages(tmp_path, name, mode, rows):
     assert list(found) == rows
     assert table["kid"].notna().all()
     drawn = {file.stem for file in (tmp_path / "renders/sheets").glob("*.png")}
-    assert ("prompts" in drawn) == name.startswith("text-")
+    for sheet in ("prompts", "attention"):
+        assert (sheet in drawn) == name.startswith("text-")
     assert ("reconstructions" in drawn) == ("latent" in name)
     if name in ("digits-conditional", "text-flowers"):
         assert table["kid"].nunique() == len(table)
