@@ -2,15 +2,17 @@
 
     python -m benchmarks.prompts --count 500 --guidance 3
 
-Run after the recipe `text-flowers`. Prompts are captions of validation images. For each
-trait that captions name, a classifier is fitted on the training crops (scikit-learn,
-with the test packages). Its accuracy on validation crops is what perfect images would
-get; beside it stands the share of samples in which it finds what was asked for.
+Run after the recipe `text-flowers`. Prompts are captions of validation images; those
+that say what was held out of training (`data.held_out`) are judged apart, or else the
+texts of `--prompt`. For each trait that captions name, a classifier is fitted on the
+training crops (scikit-learn, with the test packages). Its accuracy on validation crops
+of such captions is what perfect images would get; beside it stands the share of samples
+in which it finds what was asked for.
 """
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,8 @@ TRAITS = {
     "ground": r"(\S+) ground",
 }
 """What a caption of a drawn flower says, and where."""
+
+AS_TRAINED = "as in training"
 
 MOST = 4000
 """Training crops that the classifiers are fitted on."""
@@ -40,19 +44,40 @@ def main() -> None:
         )
         for part in crops.PARTS
     }
-    texts = parts["validation"][1]
-    prompts = [texts[number % len(texts)] for number in range(options.count)]
-    images = load(options.model).sample(
-        options.count,
-        steps=options.steps,
-        seed=options.seed,
-        guidance_scale=options.guidance,
-        prompts=prompts,
-    )
-    print(f"{options.count} prompts, guidance {options.guidance:g}")
-    print("trait    real   samples")
-    for trait, (real, drawn) in judge(parts, images, prompts).items():
-        print(f"{trait:8} {real:5.3f}  {drawn:5.3f}")
+    model = load(options.model)
+    facts = crops.dataset(options.crops)
+    held_out = [] if options.prompt else facts.get("held_out", {})
+    validation, texts = parts["validation"]
+    for name, rows in apart(texts, held_out).items():
+        asked = options.prompt or [texts[row] for row in rows]
+        prompts = [asked[number % len(asked)] for number in range(options.count)]
+        images = model.sample(
+            options.count,
+            steps=options.steps,
+            seed=options.seed,
+            guidance_scale=options.guidance,
+            prompts=prompts,
+        )
+        alike = {
+            **parts,
+            "validation": (validation[rows], [texts[row] for row in rows]),
+        }
+        print(f"{name}: {options.count} prompts, guidance {options.guidance:g}")
+        print(f"trait    real   samples    ({len(rows)} real images)")
+        for trait, (real, drawn) in judge(alike, images, prompts).items():
+            print(f"{trait:8} {real:5.3f}  {drawn:5.3f}")
+
+
+def apart(texts: Sequence[str], held_out: Iterable[str]) -> dict[str, list[int]]:
+    """Which texts are like those of the training, and which say what was held out."""
+    from ddim.data.captions import says
+
+    groups: dict[str, list[int]] = {AS_TRAINED: []}
+    for number, text in enumerate(texts):
+        names = [f"held out, {one}" for one in held_out if says(text, one)]
+        for name in names or [AS_TRAINED]:
+            groups.setdefault(name, []).append(number)
+    return groups
 
 
 def judge(
@@ -122,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", default="checkpoints", help="folder of a model")
     parser.add_argument("--crops", type=Path, default=Path("data/crops"))
+    parser.add_argument("--prompt", action="append", help="instead of captions")
     parser.add_argument("--count", type=int, default=500, help="prompts")
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=20)

@@ -25,6 +25,7 @@ def main() -> None:
         train_fraction=data.train_fraction,
         skip_unreadable=data.skip_unreadable,
         captions=data.captions,
+        held_out=data.held_out,
     )
 
 

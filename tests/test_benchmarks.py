@@ -265,6 +265,17 @@ def test_samples_are_judged_by_what_their_prompts_say():
     assert others["colour"][1] < 0.3
 
 
+def test_prompts_that_were_held_out_are_judged_apart():
+    texts = ["a red flower with six petals", "a red flower with two petals", "six"]
+    held_out = {"red, six": 5, "two petals": 1, "blue": 2}
+    assert prompts.apart(texts, held_out) == {
+        "as in training": [2],
+        "held out, red, six": [0],
+        "held out, two petals": [1],
+    }
+    assert prompts.apart(texts, {}) == {"as in training": [0, 1, 2]}
+
+
 def test_other_captions_are_refused_by_the_judge():
     with pytest.raises(SystemExit, match="received a photo of a cat"):
         prompts.named("colour", ["a red flower with", "a photo of a cat"])

@@ -5,6 +5,7 @@ FOLDER/train_captions.txt    FOLDER/validation_captions.txt    UTF-8
 They are there only if the setting `data.captions` asks for them.
 """
 
+import re
 from pathlib import Path
 
 from ddim.data import crops
@@ -23,6 +24,20 @@ def tidy(text: str) -> str:
     """A caption as it is kept: one line, single spaces, nothing that UTF-8 lacks."""
     words = text.encode("utf-8", "replace").decode("utf-8").split()
     return " ".join(words)[:LONGEST].strip()
+
+
+def says(caption: str, phrases: str) -> bool:
+    """Whether a caption has all of these phrases, separated by commas, word for word.
+
+    `red flower, six petals` is not said of a red flower with five petals.
+    """
+    return all(_words(phrase) in _words(caption) for phrase in phrases.split(","))
+
+
+def _words(text: str) -> str:
+    """With a space round each word, in small letters, without punctuation."""
+    words = re.findall(r"[\w'-]+", text.casefold())
+    return f" {' '.join(words)} "
 
 
 def load(folder: Path, part: str) -> list[str]:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ddim.data.captions import file_of
+from ddim.data.captions import file_of, says
 from ddim.data.crops import DATASET, PARTS
 from ddim.errors import DdimError, one_line
 from ddim.files import write_json
@@ -34,7 +34,7 @@ MOST_THREADS = 16
 """However many processors there are; the images of all threads are in memory."""
 
 Counts = Counter[tuple[str, str]]
-"""Images by official split and part."""
+"""Images by official split or what is held out, and by part."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def prepare(
     train_fraction: float,
     skip_unreadable: bool = False,
     captions: str = NONE,
+    held_out: Sequence[str] = (),
     workers: int | None = None,
 ) -> dict[str, Any]:
     """Crop and resize all images of a source; returns what `crops.dataset` will read.
@@ -62,9 +63,12 @@ def prepare(
     The first `train_fraction` of every official split goes to training, the rest to
     validation; an unreadable image moves no other across that border. Images pass
     through one by one, and the files appear only when all are done.
-    `captions` is the setting `data.captions`. Raises `DdimError` if a part has too few
-    images. Raises one that names unreadable images, unless `skip_unreadable`, and one
-    that names images without a caption, where there are to be captions.
+    `captions` is the setting `data.captions`. Training images whose captions say one of
+    `held_out` (see `says`) are left out; those for validation stay.
+
+    Raises `DdimError` if a part has too few images, or if no caption says what is held
+    out. Raises one that names unreadable images, unless `skip_unreadable`, and one that
+    names images without a caption, where there are to be captions.
     """
     sizes = {name: split.size for name, split in source.splits.items()}
     # As TFDS cuts a split: the nearest whole number.
@@ -81,8 +85,10 @@ def prepare(
     ):
         row_shape = (image_size, image_size, channels)
         with tqdm(results, source.name, total, unit="image", mininterval=1) as progress:
+            found = Counts()
+            kept = _without(held_out, progress, found)
             stored, digest, unreadable, bare = _store(
-                here, row_shape, progress, captions=caption is not None
+                here, row_shape, kept, captions=caption is not None
             )
         if unreadable and not skip_unreadable:
             raise DdimError(
@@ -95,6 +101,7 @@ def prepare(
                 f"data.captions: expected a caption for every image; received "
                 f"{len(bare)} images without one:" + _listed(bare)
             )
+        left_out = _left_out(held_out, found)
         totals = {
             part: sum(stored[split, part] for split in source.splits) for part in PARTS
         }
@@ -113,6 +120,7 @@ def prepare(
             "classes": list(source.classes),
             "skipped": len(unreadable),
             **({"captions": captions} if caption else {}),
+            **left_out,
             "sha256": digest,
         }
         write_json(here / DATASET, metadata)
@@ -138,10 +146,12 @@ def _check_enough(train: int, validation: int) -> None:
 Crop = tuple[np.ndarray, str]
 """An image and its caption, which is empty if there are no captions."""
 
+Result = tuple[Placed, Crop | UnreadableImageError | CaptionError]
+
 
 def _crop(
     placed: Placed, *, size: int, channels: int, caption: Captioner | None
-) -> tuple[Placed, Crop | UnreadableImageError | CaptionError]:
+) -> Result:
     try:
         image = square(placed.item.load(), size, channels)
         return placed, (image, caption(placed.item) if caption else "")
@@ -149,10 +159,37 @@ def _crop(
         return placed, error
 
 
+def _without(
+    held_out: Sequence[str], results: Iterable[Result], found: Counts
+) -> Iterator[Result]:
+    """All results but training images that are held out; `found` counts, by part."""
+    for placed, result in results:
+        caption = result[1] if isinstance(result, tuple) else ""
+        said = [one for one in held_out if says(caption, one)]
+        found.update((one, placed.part) for one in said)
+        if not said or placed.part != "train":
+            yield placed, result
+
+
+def _left_out(held_out: Sequence[str], found: Counts) -> dict[str, dict[str, int]]:
+    """How many training images each of them is, as `crops.dataset` tells it.
+
+    Raises `DdimError` if one is said of no image.
+    """
+    for one in held_out:
+        if not any(found[one, part] for part in PARTS):
+            raise DdimError(
+                "data.held_out: expected phrases that captions say together; received "
+                f"'{one_line(one)[:200]}', which no image's caption says"
+            )
+    counts = {one: found[one, "train"] for one in held_out}
+    return {"held_out": counts} if held_out else {}
+
+
 def _store(
     folder: Path,
     row_shape: tuple[int, ...],
-    results: Iterable[tuple[Placed, Crop | UnreadableImageError | CaptionError]],
+    results: Iterable[Result],
     *,
     captions: bool,
 ) -> tuple[Counts, str, list[str], list[str]]:

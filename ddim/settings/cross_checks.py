@@ -89,6 +89,11 @@ def one_condition(network: Section) -> Iterator[Mistake]:
         yield "text.enabled", expected, True
 
 
+def captions_tell_what_is_held_out(data: Section) -> Iterator[Mistake]:
+    if data.held_out and data.captions == NONE:
+        yield "held_out", f"[] with captions: {NONE}", list(data.held_out)
+
+
 def captions_need_images_with_them(params: Section) -> Iterator[Mistake]:
     if params.network.text.enabled and params.data.captions == NONE:
         expected = "source or a text with {name} with network.text.enabled: true"

@@ -73,7 +73,10 @@ class DataParams(Section):
     train_fraction: Annotated[Real, Field(gt=0, lt=1)]
     skip_unreadable: Flag
     captions: Captions
+    held_out: Annotated[tuple[Text, ...], EachOnce]
     seed: Seed
+
+    checks = (cross_checks.captions_tell_what_is_held_out,)
 
 
 class DiffusionParams(Section):

@@ -72,6 +72,61 @@ def test_without_captions_every_byte_is_as_before(tmp_path):
 NAMES = ("off", "on")
 
 
+PURPLE_SIX = "purple flower, six petals"
+
+
+def test_what_is_held_out_is_for_validation_alone(tmp_path):
+    whole, held = (
+        prepare(
+            tmp_path / name,
+            procedural.flowers(60, seed=4),
+            captions="source",
+            held_out=held_out,
+            **SIZES,
+        )
+        for name, held_out in (("off", ()), ("on", (PURPLE_SIX, "centre, RED")))
+    )
+    texts = {
+        name: {part: captions.load(tmp_path / name, part) for part in crops.PARTS}
+        for name in NAMES
+    }
+    left = [text for text in texts["off"]["train"] if not is_held_out(text)]
+    assert 0 < len(left) < 47
+    assert texts["on"]["train"] == left
+    images, labels = crops.load(tmp_path / "on", "train")
+    assert len(images) == len(labels) == len(left) == held["train"]
+    assert sum(held["held_out"].values()) == 48 - len(left)
+    for file in ("validation.npy", "validation_captions.txt", "validation_labels.npy"):
+        kept, before = (tmp_path / name / file for name in ("on", "off"))
+        assert kept.read_bytes() == before.read_bytes()
+    assert "held_out" not in whole
+    assert any(map(is_held_out, texts["on"]["validation"]))
+
+
+def is_held_out(text):
+    six = "purple flower" in text and "six petals" in text
+    return six or "red flower" in text or "red centre" in text
+
+
+def test_phrases_are_said_word_for_word_whatever_stands_between():
+    caption = "a red flower with sixteen petals, black centre, sea-green ground"
+    said = ("red flower", "black centre,Red", "a, ground", "sixteen  petals")
+    assert all(captions.says(caption, one) for one in said)
+    unsaid = ("six petals", "red petals", "green ground", "", "red,,flower", ",")
+    assert not any(captions.says(caption, one) for one in unsaid)
+
+
+def test_held_out_phrases_that_no_caption_says_are_refused(tmp_path):
+    flowers = procedural.flowers(20, seed=4)
+    held_out = ("pink flower", "red flower, seven petals")
+    with pytest.raises(
+        DdimError,
+        match=r"data\.held_out: .* received 'red flower, seven petals', which",
+    ):
+        prepare(tmp_path, flowers, captions="source", held_out=held_out, **SIZES)
+    assert not (tmp_path / "dataset.json").exists()
+
+
 def test_the_digest_tells_captions_apart(tmp_path):
     digests = [
         prepare(tmp_path, procedural.flowers(10, 4), captions=text, **SIZES)["sha256"]
