@@ -4,10 +4,10 @@
 
 Run after the recipe `text-flowers`. Prompts are captions of validation images; those
 that say what was held out of training (`data.held_out`) are judged apart, or else the
-texts of `--prompt`. For each trait that captions name, a classifier is fitted on the
-training crops (scikit-learn, with the test packages). Its accuracy on validation crops
-of such captions is what perfect images would get; beside it stands the share of samples
-in which it finds what was asked for.
+texts of `--prompt`. For each trait that captions name, a classifier is fitted on other
+drawn flowers, whose traits are in every combination there is (scikit-learn, with the
+test packages). Its accuracy on validation crops of such captions is what perfect images
+would get; beside it stands the share of samples in which it finds what was asked for.
 """
 
 import argparse
@@ -28,7 +28,9 @@ TRAITS = {
 AS_TRAINED = "as in training"
 
 MOST = 4000
-"""Training crops that the classifiers are fitted on."""
+"""Flowers that the classifiers are fitted on, ..."""
+SEED = 2**31
+"""... and what they are drawn with: not those of a training."""
 ANGLES, FREQUENCIES = 96, 25
 
 
@@ -37,17 +39,12 @@ def main() -> None:
     from ddim import load
     from ddim.data import captions, crops
 
-    parts = {
-        part: (
-            np.asarray(crops.load(options.crops, part)[0]) / 255,
-            captions.load(options.crops, part),
-        )
-        for part in crops.PARTS
-    }
+    texts = captions.load(options.crops, "validation")
+    validation = np.asarray(crops.load(options.crops, "validation")[0]) / 255
+    others = flowers(MOST, *validation.shape[2:])
     model = load(options.model)
     facts = crops.dataset(options.crops)
     held_out = [] if options.prompt else facts.get("held_out", {})
-    validation, texts = parts["validation"]
     for name, rows in apart(texts, held_out).items():
         asked = options.prompt or [texts[row] for row in rows]
         prompts = [asked[number % len(asked)] for number in range(options.count)]
@@ -58,13 +55,10 @@ def main() -> None:
             guidance_scale=options.guidance,
             prompts=prompts,
         )
-        alike = {
-            **parts,
-            "validation": (validation[rows], [texts[row] for row in rows]),
-        }
+        alike = validation[rows], [texts[row] for row in rows]
         print(f"{name}: {options.count} prompts, guidance {options.guidance:g}")
         print(f"trait    real   samples    ({len(rows)} real images)")
-        for trait, (real, drawn) in judge(alike, images, prompts).items():
+        for trait, (real, drawn) in judge(others, alike, images, prompts).items():
             print(f"{trait:8} {real:5.3f}  {drawn:5.3f}")
 
 
@@ -80,28 +74,40 @@ def apart(texts: Sequence[str], held_out: Iterable[str]) -> dict[str, list[int]]
     return groups
 
 
-def judge(
-    parts: dict[str, tuple[np.ndarray, list[str]]],
-    images: np.ndarray,
-    prompts: Sequence[str],
-) -> dict[str, tuple[float, float]]:
-    """By trait: accuracy on validation crops, and on images (n, h, w, 3) in [0, 1].
+Captioned = tuple[np.ndarray, list[str]]
+"""Images (n, h, w, c) in [0, 1] and their captions."""
 
-    `parts` are the crops and captions of `train` and `validation`.
+
+def flowers(count: int, size: int, channels: int) -> Captioned:
+    """Drawn flowers like those of the crops, and none of them."""
+    from ddim.preparation import procedural
+    from ddim.preparation.images import square
+    from ddim.preparation.items import ONE_SPLIT
+
+    items = list(procedural.flowers(count, SEED).splits[ONE_SPLIT].items)
+    images = [square(item.load(), size, channels) / 255 for item in items]
+    return np.stack(images), [item.caption() for item in items if item.caption]
+
+
+def judge(
+    others: Captioned, real: Captioned, images: np.ndarray, prompts: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """By trait: accuracy on real images, and on images (n, h, w, c) in [0, 1].
+
+    It is that of classifiers which are fitted on `others`.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 
-    train, validation = (parts[part] for part in ("train", "validation"))
-    seen = [features(part[:MOST]) for part in (train[0], validation[0], images)]
+    seen = [features(part) for part in (others[0], real[0], images)]
     found = {}
     for trait in TRAITS:
         fitted = make_pipeline(StandardScaler(), SVC(C=10.0))
-        fitted.fit(seen[0], named(trait, train[1][:MOST]))
-        real = fitted.predict(seen[1]) == named(trait, validation[1][:MOST])
-        drawn = fitted.predict(seen[2]) == named(trait, prompts[:MOST])
-        found[trait] = float(real.mean()), float(drawn.mean())
+        fitted.fit(seen[0], named(trait, others[1]))
+        right = fitted.predict(seen[1]) == named(trait, real[1])
+        drawn = fitted.predict(seen[2]) == named(trait, prompts)
+        found[trait] = float(right.mean()), float(drawn.mean())
     return found
 
 

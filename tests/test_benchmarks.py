@@ -255,14 +255,14 @@ def test_samples_are_judged_by_what_their_prompts_say():
     flowers = np.stack([square(procedural.draw(5, k), 32, 3) / 255 for k in numbers])
     texts = [procedural.caption(5, k) for k in numbers]
     held_back = flowers[320:], texts[320:]
-    parts = {"train": (flowers[:320], texts[:320]), "validation": held_back}
-    found = prompts.judge(parts, *held_back)
+    others = prompts.flowers(320, 32, 3)
+    found = prompts.judge(others, held_back, *held_back)
     assert found.keys() == prompts.TRAITS.keys()
     assert all(real == drawn for real, drawn in found.values())
     assert found["colour"][0] > 0.9
     assert found["petals"][0] > 0.4
-    others = prompts.judge(parts, held_back[0], texts[321:] + texts[320:321])
-    assert others["colour"][1] < 0.3
+    turned = texts[321:] + texts[320:321]
+    assert prompts.judge(others, held_back, held_back[0], turned)["colour"][1] < 0.3
 
 
 def test_prompts_that_were_held_out_are_judged_apart():
