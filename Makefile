@@ -1,4 +1,4 @@
-# make demo | test | slow-test | repro | tour | ui | report | lint | verify | soak: each sets up .venv first, from
+# make demo | test | slow-test | repro | tour | clip | ui | report | lint | verify | soak: each sets up .venv first, from
 # pinned requirements.
 
 PYTHON := $(shell for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -16,13 +16,14 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
 	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
 
-.PHONY: help commit demo test slow-test repro tour ui report lint verify soak setup requirements
+.PHONY: help commit demo test slow-test repro tour clip ui report lint verify soak setup requirements
 
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
 	@echo "make test    the tests; make slow-test the few that take minutes each"
 	@echo "make repro   the whole pipeline as params.yaml says (real flowers; hours)"
 	@echo "make tour    a notebook that takes the process apart, after make demo"
+	@echo "make clip    what clip.preset needs: KerasHub, a download of 70 MB"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
 	@echo "make report  one HTML page of what was run last, or of RUNS=\"A B\""
 	@echo "make lint    linter, types, and the directions of imports"
@@ -35,6 +36,12 @@ setup: .venv/$(HARDWARE).txt .venv/bin/ddim
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed" >&2; exit 1; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@cp $< $@
+
+# tensorflow-text asks for the full TensorFlow, which would overwrite the CPU build; the
+# one that is there will do, and everything else is listed.
+.venv/clip.txt: requirements/clip.txt | .venv/$(HARDWARE).txt
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@cp $< $@
 
 # The command ddim, as a link to this folder; nothing is built or downloaded.
@@ -80,10 +87,12 @@ repro: setup
 	else dvc config --local core.no_scm true; fi
 	env $(IDENTITY) dvc repro
 
-test: setup .venv/test.txt
+clip: setup .venv/clip.txt
+
+test: setup .venv/test.txt .venv/clip.txt
 	python -m pytest
 
-slow-test: setup .venv/test.txt
+slow-test: setup .venv/test.txt .venv/clip.txt
 	python -m pytest -m slow
 
 lint: setup .venv/test.txt
@@ -110,11 +119,12 @@ ui: setup
 # Pin the newest versions that pyproject.toml allows, the same ones in every file.
 requirements:
 	rm -f requirements/*.txt
-	for extras in "cpu test tour" cpu gpu test tour; do \
+	for extras in "cpu test tour" cpu gpu test tour clip; do \
 		name=$$(echo $$extras | tr ' ' -); \
 		uv pip compile pyproject.toml $$(printf -- '--extra %s ' $$extras) --universal \
 			--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
 			$$(test -f requirements/cpu-test-tour.txt && echo -c requirements/cpu-test-tour.txt) \
+			$$(test $$extras = clip && echo --no-emit-package tensorflow) \
 			-o requirements/$$name.txt || exit 1; \
 	done
 	rm requirements/cpu-test-tour.txt

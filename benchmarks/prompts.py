@@ -56,7 +56,8 @@ def main() -> None:
             prompts=prompts,
         )
         alike = validation[rows], [texts[row] for row in rows]
-        print(f"{name}: {options.count} prompts, guidance {options.guidance:g}")
+        kind = "as asked" if options.prompt else name
+        print(f"{kind}: {options.count} prompts, guidance {options.guidance:g}")
         print(f"trait    real   samples    ({len(rows)} real images)")
         for trait, (real, drawn) in judge(others, alike, images, prompts).items():
             print(f"{trait:8} {real:5.3f}  {drawn:5.3f}")

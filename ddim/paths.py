@@ -22,6 +22,7 @@ class Paths:
     autoencoder: Path = Path("autoencoder")
     autoencoding: Path = Path("metrics/autoencode.csv")
     latents: Path = Path("data/latents")
+    embeddings: Path = Path("data/embeddings")
     checkpoint: Path = Path("checkpoints")
     history: Path = Path("metrics/history.csv")
     training: Path = Path("metrics/train.json")

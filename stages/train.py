@@ -17,14 +17,14 @@ def main() -> None:
     from ddim.tracking import callback, curves
     from ddim.training import resume, train, worker
 
+    latent, clip = settings.latent.enabled, settings.clip.preset is not None
     description = train.describe(
-        settings.network, settings.diffusion, of_latents=settings.latent.enabled
+        settings.network, settings.diffusion, of_latents=latent, of_embeddings=clip
     )
     if not devices.leads():
         return worker.work(description, settings.train)
-    work = resume.work_folder(
-        description, settings.train, settings.kid, settings.runtime
-    )
+    training = settings.train, settings.kid
+    work = resume.work_folder(description, *training, settings.runtime)
     with (
         devices.spread(settings.train.devices),
         resume.alone(work),
@@ -39,7 +39,7 @@ def main() -> None:
     ):
         run.log_values(curves.by_epoch(resume.read(work).get("history", [])))
         log = callback.LogEpochs(run, PATHS.epochs)
-        train.train(description, settings.train, settings.kid, work, PATHS, [log])
+        train.train(description, *training, work, PATHS, [log])
         run.set_checkpoint(PATHS.weights)
         run.log_artifact(PATHS.history, "metrics")
         unfinished.finish(work, PATHS.weights)

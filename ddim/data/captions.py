@@ -26,6 +26,15 @@ def tidy(text: str) -> str:
     return " ".join(words)[:LONGEST].strip()
 
 
+def tell_of_cut(cut: int, count: int, setting: str, length: int) -> None:
+    """Say how many of the texts are longer than a setting allows, if any are."""
+    if cut:
+        print(
+            f"text: {cut} of {count} are longer than {setting}, which is {length}; the "
+            "rest of them is left out"
+        )
+
+
 def says(caption: str, phrases: str) -> bool:
     """Whether a caption has all of these phrases, separated by commas, word for word.
 

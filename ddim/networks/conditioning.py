@@ -2,22 +2,24 @@
 
 One object per model gives the network its extra input, hides it in training, and has
 the empty one for guidance. Whoever trains or samples handles rows of whole numbers, one
-per image, and need not know what they mean.
+per image, or of vectors, and need not know what they mean.
 """
 
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from keras import ops
 
-from ddim.data import captions, crops
+from ddim.data import captions, crops, embeddings
 from ddim.errors import DdimError
+from ddim.networks import clip
+from ddim.networks.clip import Clip
 from ddim.networks.tokenizer import Tokenizer
+from ddim.paths import Paths
 
 Tensor = Any
 
@@ -41,7 +43,7 @@ class Conditioning:
         """Rows (n, ...) int32 for these names. Raises `DdimError` for unknown ones."""
         return np.zeros(len(names), np.int32)
 
-    def stored(self, folder: Path, part: str) -> dict[str, np.ndarray]:
+    def stored(self, paths: Paths, part: str) -> dict[str, np.ndarray]:
         """The rows (N, ...) of the crops `train` or `validation`, by the input's name.
 
         Raises `DdimError` if the crops do not tell what the network is to be told.
@@ -115,8 +117,8 @@ class Labels(Conditioning):
             )
         return np.array([self.names.index(name) for name in names], np.int32)
 
-    def stored(self, folder: Path, part: str) -> dict[str, np.ndarray]:
-        _, labels = crops.load(folder, part)
+    def stored(self, paths: Paths, part: str) -> dict[str, np.ndarray]:
+        _, labels = crops.load(paths.crops, part)
         if len(labels) and labels.min() < 0:
             raise DdimError(
                 "network.class_conditional: expected a class for every image; "
@@ -148,16 +150,62 @@ class Captions(Conditioning):
 
     def encode(self, names: Sequence[str]) -> np.ndarray:
         rows, cut = self.tokenizer.encode(names, self.length)
-        if cut:
-            print(
-                f"text: {cut} of {len(names)} are longer than network.text.tokens, "
-                f"which is {self.length}; the rest of them is left out"
-            )
+        captions.tell_of_cut(cut, len(names), "network.text.tokens", self.length)
         return rows
 
     def words(self, text: str) -> list[tuple[str, int]]:
         """The words that are read of a text, and how many tokens each has."""
         return self.tokenizer.words(text, self.length)
 
-    def stored(self, folder: Path, part: str) -> dict[str, np.ndarray]:
-        return {self.name: self.encode(captions.load(folder, part))}
+    def stored(self, paths: Paths, part: str) -> dict[str, np.ndarray]:
+        return {self.name: self.encode(captions.load(paths.crops, part))}
+
+
+@dataclass(frozen=True)
+class Embeddings(Conditioning):
+    """Texts as the vectors of a frozen CLIP; rows (length, width) are float32.
+
+    They are zero after a text's end. `names` are as those of `Captions`.
+    """
+
+    name = "embeddings"
+
+    preset: str = field(kw_only=True)
+    length: int = field(kw_only=True)
+    sha256: str = field(kw_only=True)
+    """Of the encoder that the network was trained with."""
+    nothing: np.ndarray = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Now, as a compiled function that asks for it could not compute it.
+        empty = self._clip.embed([""], self.length)[0]
+        object.__setattr__(self, "nothing", empty)
+
+    @property
+    def empty_row(self) -> np.ndarray:
+        return self.nothing
+
+    @property
+    def _clip(self) -> Clip:
+        loaded = clip.load(self.preset)
+        if loaded.sha256 != self.sha256:
+            raise DdimError(
+                f"clip.preset: expected the encoder {self.sha256[:12]}, which the "
+                "model was trained with; received "
+                f"{loaded.sha256[:12]} as {self.preset!r}"
+            )
+        return loaded
+
+    def encode(self, names: Sequence[str]) -> np.ndarray:
+        return self._clip.embed(names, self.length)
+
+    def words(self, text: str) -> list[tuple[str, int]]:
+        """The words that are read of a text, and how many vectors each has."""
+        return self._clip.words(text, self.length)
+
+    def stored(self, paths: Paths, part: str) -> dict[str, np.ndarray]:
+        return {self.name: embeddings.load(paths.embeddings, part)}
+
+
+Texts = Captions | Embeddings
+"""What is told in words."""

@@ -15,6 +15,7 @@ from ddim.networks.conditioning import (
     UNCONDITIONAL,
     Captions,
     Conditioning,
+    Embeddings,
     Labels,
 )
 from ddim.networks.tokenizer import Tokenizer
@@ -62,16 +63,31 @@ def _text_is_known(description: "Description") -> Iterator[Mistake]:
 
 
 def _tokenizes(text: "TextDescription") -> Iterator[Mistake]:
+    if text.clip:
+        return
     try:
         Tokenizer(text.tokenizer).encode([""], 1)
     except ValueError:
         yield "tokenizer", "a model of SentencePiece in base64", text.tokenizer
 
 
+class ClipDescription(Section):
+    """The frozen encoder that reads for a network."""
+
+    preset: str
+    """Of KerasHub, by name or folder."""
+    sha256: str
+    """Of the encoder's weights."""
+    tokens: Width
+    width: Width
+
+
 class TextDescription(Section):
     """What a text-conditional network needs to read a prompt."""
 
-    tokenizer: str
+    tokenizer: str = ""
+    clip: ClipDescription | None = None
+    """In place of a tokenizer."""
     captions: Annotated[tuple[str, ...], Field(min_length=1)]
     """Of images held back from training; drawn where no prompt is given."""
 
@@ -148,6 +164,9 @@ class Description(Section):
     @property
     def conditioning(self) -> Conditioning:
         """What the network is told of an image besides its noise."""
+        if self.text and self.text.clip:
+            told = self.text.clip.model_dump(include={"preset", "sha256"})
+            return Embeddings(self.text.captions, length=self.text.clip.tokens, **told)
         if self.network.text.enabled and self.text:
             tokenizer, length = Tokenizer(self.text.tokenizer), self.network.text.tokens
             return Captions(self.text.captions, tokenizer=tokenizer, length=length)
@@ -155,7 +174,11 @@ class Description(Section):
 
     def build_network(self) -> keras.Model:
         """The network with fresh weights."""
-        vocabulary = Tokenizer(self.text.tokenizer).size if self.text else None
+        text = self.text
+        if text and text.clip:
+            embeddings = text.clip.tokens, text.clip.width
+            return unet.build(self.network, self.shape, embeddings=embeddings)
+        vocabulary = Tokenizer(text.tokenizer).size if text else None
         return unet.build(self.network, self.shape, self.num_classes, vocabulary)
 
     def to_json(self) -> dict[str, Any]:

@@ -7,9 +7,11 @@ Trained along with the network. Blocks with the normalization in front (arXiv
 from typing import Any
 
 import keras
+from keras import ops
 
 from ddim.networks.attention import Attention
 from ddim.networks.fast_layers import Dense, PortableGlorotUniform, Tensor
+from ddim.networks.tokenizer import PAD
 from ddim.settings.sections import TextParams
 
 
@@ -26,6 +28,17 @@ class Positions(keras.layers.Layer):
 
     def call(self, x: Tensor) -> Tensor:
         return x + self.positions
+
+
+@keras.saving.register_keras_serializable("ddim")
+class Seen(keras.layers.Layer):
+    """Vectors (B, L, C) to (B, L), int32: PAD where a vector is zero, else another."""
+
+    def call(self, x: Tensor) -> Tensor:
+        return ops.where(ops.any(x != 0, axis=-1), PAD + 1, PAD)
+
+    def compute_output_spec(self, x: Tensor) -> Tensor:
+        return keras.KerasTensor(x.shape[:2], dtype="int32")
 
 
 def encode(tokens: Tensor, vocabulary: int, params: TextParams) -> Tensor:

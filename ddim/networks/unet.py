@@ -29,13 +29,15 @@ def build(
     image_shape: tuple[int, int, int],
     num_classes: int | None = None,
     vocabulary: int | None = None,
+    embeddings: tuple[int, int] | None = None,
 ) -> keras.Model:
     """The network of the `network` settings, every layer named.
 
     Inputs, as a list: `noisy_images` (B, H, W, C), normalized; `noise_variances`
     (B, 1, 1, 1), the squared noise rates; and for a class-conditional network `labels`
     (B,), integers, where `num_classes` itself is the learned null class; with `text`
-    `tokens` (B, L) of a caption, integers below `vocabulary`; and with `augmentation`
+    `tokens` (B, L) of a caption, integers below `vocabulary`, or `embeddings` (B, L, E)
+    of this shape, zero after the end of a caption; and with `augmentation`
     that, (B, 9), zero for images as they are. Output: `prediction`
     (B, H, W, C), float32 in every precision, zero before training.
 
@@ -65,9 +67,8 @@ def build(
         embedding = _add_labels(embedding, labels, num_classes)
     words = None
     if params.text.enabled:
-        tokens = keras.Input((params.text.tokens,), dtype="int32", name="tokens")
-        inputs.append(tokens)
-        words = _words(tokens, vocabulary, params)
+        words = _embedded(embeddings) if embeddings else _words(vocabulary, params)
+        inputs.append(words[embeddings is None])
     if params.augmentation:
         numbers = keras.Input((AUGMENTATION_NUMBERS,), name=AUGMENTATION)
         inputs.append(numbers)
@@ -124,7 +125,7 @@ def _down_and_up(x: Any, block: Block, params: NetworkParams) -> Tensor:
 
 
 Words = tuple[Tensor, Tensor]
-"""Vectors (B, L, E) and the tokens (B, L) they are of."""
+"""Vectors (B, L, E), and (B, L) the tokens they are of: PAD where nothing is read."""
 
 
 def _block(
@@ -160,7 +161,14 @@ def _block(
     return x
 
 
-def _words(tokens: Tensor, vocabulary: int | None, params: NetworkParams) -> Words:
+def _embedded(shape: tuple[int, int]) -> Words:
+    """Vectors of a frozen encoder."""
+    vectors = keras.Input(shape, name="embeddings")
+    return vectors, text_encoder.Seen(name="text_seen")(vectors)
+
+
+def _words(vocabulary: int | None, params: NetworkParams) -> Words:
+    tokens = keras.Input((params.text.tokens,), dtype="int32", name="tokens")
     if vocabulary is None:
         raise DdimError(
             "network.text.enabled: expected data with captions; received none"

@@ -15,49 +15,50 @@ from ddim.networks.unet import unaugmented
 from ddim.pictures.painter import Painter
 
 Watch = Callable[[np.ndarray, float, np.ndarray], np.ndarray]
-"""(noisy images (B, H, W, C), noise rate, tokens (B, L)) -> maps (B, H, W, L)."""
+"""(noisy images (B, H, W, C), noise rate, texts (B, L, ...)) -> maps (B, H, W, L)."""
 
 
 def attention_map(
-    query: np.ndarray, key: np.ndarray, tokens: np.ndarray, heads: int
+    query: np.ndarray, key: np.ndarray, seen: np.ndarray, heads: int
 ) -> np.ndarray:
     """softmax(Q K^T / sqrt(d)), the mean over the heads (arXiv 1706.03762, equation 1).
 
-    Queries (B, H, W, C), keys (B, L, C) and tokens (B, L) to (B, H, W, L), which sums
-    to 1 over the tokens and is 0 where they are PAD.
+    Queries (B, H, W, C) and keys (B, L, C) to (B, H, W, L), which sums to 1 over the
+    keys and is 0 where `seen` (B, L) is false.
     """
     query, key = (part.reshape(*part.shape[:-1], heads, -1) for part in (query, key))
     scores = np.einsum("bhwnc,blnc->bnhwl", query, key) / math.sqrt(query.shape[-1])
-    scores = np.where((tokens != PAD)[:, None, None, None], scores, -np.inf)
+    scores = np.where(seen[:, None, None, None], scores, -np.inf)
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return (powers / powers.sum(axis=-1, keepdims=True)).mean(axis=1)
 
 
 def samples(
-    painter: Painter, network: keras.Model, tokens: np.ndarray
+    painter: Painter, network: keras.Model, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An image (n, h, w, c) of each text, tokens (n, L), and its maps (n, H, W, L).
+    """An image (n, h, w, c) of each text, and its maps (n, H, W, L).
 
-    H and W are those of what the network works on. The maps are the mean over heads,
-    layers and sampling steps (after DAAM, arXiv 2210.04885).
+    Texts are rows of the model's conditioning, (n, L, ...). H and W are those of what
+    the network works on. The maps are the mean over heads, layers and sampling steps
+    (after DAAM, arXiv 2210.04885).
     """
-    maps = np.zeros((len(tokens), *painter.generator.shape[:2], tokens.shape[1]))
+    maps = np.zeros((len(rows), *painter.generator.shape[:2], rows.shape[1]))
     look = watch(network)
 
     def wrap(start: int, denoise: Denoise) -> Denoise:
         def watching(noisy_images: Array, signal_rate: float, noise_rate: float) -> Any:
             noisy = ops.convert_to_numpy(noisy_images)
-            np.add(maps, look(noisy, noise_rate, tokens), out=maps)
+            np.add(maps, look(noisy, noise_rate, rows), out=maps)
             return denoise(noisy_images, signal_rate, noise_rate)
 
         return watching
 
-    images = painter.with_batches_of(len(tokens)).images(
-        len(tokens),
+    images = painter.with_batches_of(len(rows)).images(
+        len(rows),
         1,
         painter.settings.diffusion_steps,
         "attention",
-        conditions=tokens,
+        conditions=rows,
         wrap=wrap,
     )
     return images, maps / maps.sum(axis=-1, keepdims=True)
@@ -69,14 +70,15 @@ def watch(network: keras.Model) -> Watch:
     parts = keras.Model(network.inputs, [layer.input[:2] for layer in layers])
 
     def look(
-        noisy_images: np.ndarray, noise_rate: float, tokens: np.ndarray
+        noisy_images: np.ndarray, noise_rate: float, rows: np.ndarray
     ) -> np.ndarray:
+        seen = np.not_equal(rows if rows.ndim == 2 else rows.any(axis=-1), PAD)
         count, *size = noisy_images.shape[:3]
         variances = np.full((count, 1, 1, 1), noise_rate**2, np.float32)
-        inputs = map(ops.convert_to_tensor, (noisy_images, variances, tokens))
+        inputs = map(ops.convert_to_tensor, (noisy_images, variances, rows))
         told = [*inputs, *unaugmented(network, count)]
         maps = [
-            attention_map(_float32(query), _float32(key), tokens, layer.heads)
+            attention_map(_float32(query), _float32(key), seen, layer.heads)
             for layer, (query, key) in zip(layers, parts(told), strict=True)
         ]
         enlarged = [ops.image.resize(one, size, "bilinear") for one in maps]

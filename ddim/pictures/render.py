@@ -6,7 +6,7 @@ from ddim.data import crops
 from ddim.metrics import inception
 from ddim.metrics.inception import Encoder
 from ddim.networks.checkpoint import Trained
-from ddim.networks.conditioning import Captions
+from ddim.networks.conditioning import Texts
 from ddim.paths import PATHS, Paths
 from ddim.pictures import animations, layout, schedule_plot, sheets
 from ddim.pictures.animations import ANIMATIONS, seconds_per_frame
@@ -70,7 +70,7 @@ def write_sheets(
     if painter.generator.conditioning.name:
         drawn["guidance"] = sheets.guidance(painter)
     texts = painter.generator.conditioning
-    if isinstance(texts, Captions):
+    if isinstance(texts, Texts):
         drawn["prompts"] = sheets.prompts(painter)
         drawn["attention"] = sheets.attention(painter, texts, trained.network)
     if trained.description.latent:

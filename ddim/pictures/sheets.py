@@ -10,7 +10,7 @@ from keras import ops
 from ddim.metrics.features import spread
 from ddim.metrics.inception import Encoder
 from ddim.metrics.neighbours import squared_distances
-from ddim.networks.conditioning import Captions
+from ddim.networks.conditioning import Texts
 from ddim.pictures import attention_maps, layout
 from ddim.pictures.painter import Painter
 from ddim.sampling.codec import Codec
@@ -166,7 +166,7 @@ def prompts(painter: Painter) -> Picture:
     return layout.with_names(grid, rows=names)
 
 
-def attention(painter: Painter, texts: Captions, network: keras.Model) -> Picture:
+def attention(painter: Painter, texts: Texts, network: keras.Model) -> Picture:
     """A row per text: a sample, then where its pixels look at each word."""
     names = painter.names()[:PROMPT_ROWS]
     images, maps = attention_maps.samples(painter, network, texts.encode(names))

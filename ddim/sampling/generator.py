@@ -183,7 +183,8 @@ def compile_generator(
 
 
 def _rows(conditions: np.ndarray) -> Tensor:
-    return ops.convert_to_tensor(conditions.astype(np.int32))
+    kind = np.float32 if conditions.dtype.kind == "f" else np.int32
+    return ops.convert_to_tensor(conditions.astype(kind))
 
 
 def _scalar(value: float) -> Tensor:

@@ -100,6 +100,12 @@ def captions_need_images_with_them(params: Section) -> Iterator[Mistake]:
         yield "data.captions", expected, params.data.captions
 
 
+def clip_reads_texts(params: Section) -> Iterator[Mistake]:
+    if params.clip.preset is not None and not params.network.text.enabled:
+        expected = "null with network.text.enabled: false"
+        yield "clip.preset", expected, params.clip.preset
+
+
 def modulation_needs_an_embedding(network: Section) -> Iterator[Mistake]:
     conditions = network.class_conditional or network.augmentation
     embedded = network.embedding == "blocks" or conditions

@@ -163,6 +163,11 @@ class LatentParams(AutoencoderParams):
         return AutoencoderParams(**self.model_dump(include=shared))
 
 
+class ClipParams(Section):
+    preset: Text | None
+    tokens: Annotated[Integer, Field(ge=3, le=1024)]
+
+
 class TrainParams(Section):
     seed: Seed
     epochs: Annotated[Count, Field(le=1_000_000)]
@@ -303,6 +308,7 @@ class Params(Section):
     data: DataParams
     diffusion: DiffusionParams
     latent: LatentParams
+    clip: ClipParams
     network: NetworkParams
     train: TrainParams
     distill: DistillParams
@@ -321,6 +327,7 @@ class Params(Section):
         cross_checks.images_of_pure_noise_are_known,
         cross_checks.classes_need_a_conditional_network,
         cross_checks.captions_need_images_with_them,
+        cross_checks.clip_reads_texts,
         cross_checks.guidance_needs_dropped_labels,
         cross_checks.augmentation_is_told,
         cross_checks.pairing_fits,

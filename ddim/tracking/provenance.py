@@ -18,7 +18,7 @@ from ddim.errors import DdimError
 from ddim.settings import recipes
 from ddim.settings.sections import Params
 
-MODEL_SECTIONS = {"data", "diffusion", "latent", "network", "train", "kid"}
+MODEL_SECTIONS = {"data", "diffusion", "latent", "clip", "network", "train", "kid"}
 """Sections of the settings that make a trained model what it is."""
 
 DEFAULT = "default"

@@ -60,7 +60,8 @@ class Batches(keras.utils.PyDataset):
         batch = {"images": np.asarray(self.images[indices])}
         # Mapped pages, and the many around them, count as resident memory.
         crops.release(self.images)
-        told = {name: rows[indices] for name, rows in self.conditions.items()}
+        conditions = self.conditions.items()
+        told = {name: np.asarray(rows[indices]) for name, rows in conditions}
         return (batch | told | self.paired(index),)
 
     def indices(self, index: int) -> np.ndarray:
@@ -115,7 +116,7 @@ def make(
             )
         return Batches(
             images[part],
-            description.conditioning.stored(paths.crops, part),
+            description.conditioning.stored(paths, part),
             batch_size=batch_size,
             repetitions=repetitions,
             seed=train.seed,

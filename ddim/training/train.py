@@ -9,12 +9,13 @@ import keras
 import numpy as np
 
 from ddim import files, runtime
-from ddim.data import captions, crops, latents, normalizer
+from ddim.data import captions, crops, embeddings, latents, normalizer
 from ddim.errors import DdimError
 from ddim.metrics import inception, reference
 from ddim.networks import checkpoint, tokenizer
 from ddim.networks.cost import cost
 from ddim.networks.description import (
+    ClipDescription,
     Description,
     LatentDescription,
     TextDescription,
@@ -23,6 +24,7 @@ from ddim.paths import PATHS, Paths
 from ddim.sampling.generator import Generator, compile_generator
 from ddim.sampling.grid import image_grid
 from ddim.sampling.method import PLAIN, Method
+from ddim.settings.params import validate_section
 from ddim.settings.sections import (
     DiffusionParams,
     KidParams,
@@ -53,6 +55,7 @@ def describe(
     paths: Paths = PATHS,
     *,
     of_latents: bool = False,
+    of_embeddings: bool = False,
 ) -> Description:
     """The model that these settings and the prepared data make.
 
@@ -62,9 +65,13 @@ def describe(
     size, channels = dataset["image_size"], dataset["channels"]
     latent = _describe_latents(paths, dataset["sha256"]) if of_latents else None
     scales = _scales(paths, latent, channels)
+    text = None
+    if network.text.enabled:
+        make = _describe_embeddings if of_embeddings else _describe_tokens
+        text = make(network.text, paths)
     return Description(
         latent=latent,
-        text=_describe_text(network.text, paths) if network.text.enabled else None,
+        text=text,
         network=network,
         diffusion=diffusion,
         image_shape=(size, size, channels),
@@ -100,15 +107,29 @@ def _scales(
     return scales
 
 
-def _describe_text(text: TextParams, paths: Paths) -> TextDescription:
+def _describe_tokens(text: TextParams, paths: Paths) -> TextDescription:
     """A tokenizer of the training captions, and some of those for validation."""
     fitted = tokenizer.fit(captions.load(paths.crops, "train"), text.vocabulary)
+    return TextDescription(tokenizer=fitted.model, captions=_examples(paths))
+
+
+def _describe_embeddings(text: TextParams, paths: Paths) -> TextDescription:
+    """The encoder that the stage embed has read these captions with."""
+    facts = embeddings.facts(paths.embeddings)
+    data_sha256 = crops.dataset(paths.crops)["sha256"]
+    if facts.pop("data_sha256", None) != data_sha256:
+        raise DdimError(
+            f"{paths.embeddings}: expected embeddings of the captions of crops "
+            f"{data_sha256[:12]}; received those of others; run the stage embed again"
+        )
+    clip = validate_section(ClipDescription, facts)
+    return TextDescription(clip=clip, captions=_examples(paths))
+
+
+def _examples(paths: Paths) -> tuple[str, ...]:
     examples = captions.load(paths.crops, "validation")
     shown = np.linspace(0, len(examples) - 1, min(len(examples), EXAMPLES))
-    return TextDescription(
-        tokenizer=fitted.model,
-        captions=tuple(examples[int(number)] for number in shown),
-    )
+    return tuple(examples[int(number)] for number in shown)
 
 
 def train(

@@ -1,5 +1,7 @@
 """What a network is told: rows for names, hidden at a share, empty for guidance."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from keras import ops
 
 from ddim.errors import DdimError
 from ddim.networks.conditioning import UNCONDITIONAL, Labels
+from ddim.networks.description import TextDescription
 from tests.conftest import TEXT, tiny_description
 
 CLASSES = Labels(("red", "blue", "pink"))
@@ -81,3 +84,16 @@ def test_the_class_of_nothing_is_the_one_after_the_last():
     random = keras.random.SeedGenerator(0)
     assert numpy(CLASSES.hidden(told, 0.0, random)) == [[0, 2, 1, 1]]
     assert numpy(CLASSES.hidden(told, 1.0, random)) == [[3, 3, 3, 3]]
+
+
+def test_a_model_that_clip_reads_for_needs_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_hub.models", None)
+    text = TextDescription(
+        captions=("a rose",),
+        clip={"preset": "small", "sha256": "0" * 64, "tokens": 4, "width": 8},
+    )
+    described = tiny_description(text=TEXT).model_copy(update={"text": text})
+    with pytest.raises(
+        DdimError, match=r"clip\.preset: .* keras-hub, which `make clip`"
+    ):
+        _ = described.conditioning

@@ -205,6 +205,27 @@ def test_a_conditional_network_without_classes_is_refused():
         unet.build(conditional, (8, 8, 3))
 
 
+def test_vectors_of_a_frozen_encoder_take_the_place_of_tokens():
+    keras.utils.set_random_seed(0)
+    settings = TOY.model_copy(update={"text": TEXT})
+    network = unet.build(settings, (8, 8, 3), embeddings=(4, 6))
+    perturb(network)
+    assert not any("text_tokens" in weight.path for weight in network.weights)
+    images, variances, _ = batch(toy(class_conditional=True))
+    vectors = np.random.default_rng(0).normal(0, 1, (4, 4, 6)).astype("float32")
+    vectors[:, 3] = 0  # after the end
+    before = predict(network, [images, variances, vectors])
+    vectors[1, 2] = 0
+    changed = np.abs(predict(network, [images, variances, vectors]) - before)
+    assert changed[1].max() > 1e-5 * np.abs(before).max()
+    assert changed[[0, 2, 3]].max() < 1e-6 * np.abs(before).max()
+    layer = network.get_layer("down_0_block_0_words_heads")
+    seen = keras.Model(network.inputs, layer.input[3])
+    expected = np.array([[1, 1, 1, 0]] * 4)
+    expected[1, 2] = 0
+    np.testing.assert_array_equal(seen([images, variances, vectors]), expected)
+
+
 def test_a_network_that_is_told_of_no_augmentation_is_the_plain_one():
     plain, told = toy(embedding="blocks"), toy(embedding="blocks", augmentation=True)
     perturb(told)

@@ -41,7 +41,7 @@ def test_the_map_is_its_formula_pixel_by_pixel(parts):
             for word in seen
         ]
         expected[k, y, x, seen] += np.array(powers) / sum(powers) / 2
-    received = attention_maps.attention_map(*parts, TOKENS, heads=2)
+    received = attention_maps.attention_map(*parts, TOKENS != PAD, heads=2)
     np.testing.assert_allclose(received, expected, atol=1e-6)
     np.testing.assert_allclose(received.sum(axis=-1), 1, atol=1e-6)
 
@@ -50,7 +50,7 @@ def test_maps_are_the_weights_of_the_layer(parts):
     """With words' numbers as values, the layer puts out the map itself."""
     values = np.tile(np.eye(4, dtype="float32"), (3, 1, 2))
     out = ops.convert_to_numpy(Attention(2)([*parts, values, TOKENS]))
-    received = attention_maps.attention_map(*parts, TOKENS, heads=2)
+    received = attention_maps.attention_map(*parts, TOKENS != PAD, heads=2)
     np.testing.assert_allclose(received, (out[..., :4] + out[..., 4:]) / 2, atol=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_the_maps_of_a_network_are_the_mean_of_its_layers():
     for layer in layers:
         seen = keras.Model(network.inputs, layer.input[:2])(inputs)
         query, key = map(ops.convert_to_numpy, seen)
-        small = attention_maps.attention_map(query, key, tokens, heads=2)
+        small = attention_maps.attention_map(query, key, tokens != PAD, heads=2)
         expected += ops.image.resize(small, (8, 8), "bilinear") / 3
     received = attention_maps.watch(network)(images, 0.5, tokens)
     np.testing.assert_allclose(received, expected, atol=1e-5)

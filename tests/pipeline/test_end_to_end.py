@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.support.stores import client_of
 
 TRAINED = ["train", "distill", "evaluate", "render"]
-PREPARED = ["prepare", "normalize", "reference", "autoencode", "encode"]
+PREPARED = ["prepare", "normalize", "reference", "embed", "autoencode", "encode"]
 STAGES = [*PREPARED, *TRAINED]
 NAMES = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_STAGE", "MLFLOW_TRACKING_URI")
 BIN = Path(sys.executable).parent

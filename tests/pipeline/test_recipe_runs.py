@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 RUN_STAGES = """
 import runpy
 
-for name in ("prepare", "normalize", "reference", "autoencode", "encode", "train",
-             "evaluate", "render"):
+for name in ("prepare", "normalize", "reference", "embed", "autoencode", "encode",
+             "train", "evaluate", "render"):
     runpy.run_module(f"stages.{name}", run_name="__main__")
 """
 TOY = {

@@ -24,11 +24,11 @@ RERUNS = {
     "training": {*LATENTS, "train", "distill"},
     "autoencoding": LATENTS,
     "distillation": {"distill"},
-    "networks": EVERYTHING_TRAINED,
+    "networks": {"embed", *EVERYTHING_TRAINED},
     "sampling": EVERYTHING_TRAINED,
     "diffusion": EVERYTHING_TRAINED,
     "metrics": {"reference", *EVERYTHING_TRAINED},
-    "data": {"prepare", "normalize", "reference", *EVERYTHING_TRAINED},
+    "data": {"prepare", "normalize", "reference", "embed", *EVERYTHING_TRAINED},
 }
 """Stages that an edit of a room reruns; more only if their outputs come out otherwise.
 
