@@ -56,6 +56,15 @@ def images(tmp_path) -> Path:
     return folder
 
 
+def test_training_images_that_are_held_out_are_left_out(tmp_path):
+    phrases = "purple flower, six petals"
+    data = {"source": "procedural", "images": 80, "captions": "source"}
+    result = run(tmp_path, **data, held_out=[phrases])
+    told = json.loads((tmp_path / "data/crops/dataset.json").read_text())
+    assert told["held_out"][phrases] > 0
+    check(tmp_path, result, 80 - told["held_out"][phrases])
+
+
 def test_flowers_without_any_heavy_import(tmp_path):
     check(tmp_path, run(tmp_path, source="procedural", images=16), 16)
 
