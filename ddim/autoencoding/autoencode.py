@@ -14,6 +14,7 @@ from ddim.data import crops
 from ddim.errors import DdimError
 from ddim.metrics import inception, reference
 from ddim.metrics.features import spread
+from ddim.metrics.fid import fid
 from ddim.metrics.inception import Encoder
 from ddim.metrics.kid import kid
 from ddim.metrics.reconstruction import psnr, ssim
@@ -130,11 +131,11 @@ def measure(
 
 
 class Reconstructions(keras.callbacks.Callback):
-    """Puts figures of reconstructed images into the logs: val_kid, psnr and ssim.
+    """Puts figures of reconstructed images into the logs.
 
-    `features` are those of the images. As each image has its reconstruction on the
-    other side, KID is biased downward, the same for every epoch: without any loss it is
-    below zero.
+    They are val_kid, val_fid (the field's rFID), psnr and ssim. `features` are those of
+    the images. As each image has its reconstruction on the other side, KID is biased
+    downward, the same for every epoch: without any loss it is below zero.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class Reconstructions(keras.callbacks.Callback):
             np.concatenate(one) for one in zip(*rows, strict=True)
         )
         logs["val_kid"] = kid(self.features, features)
+        logs["val_fid"] = fid(self.features, features)
         logs["psnr"] = float(ratios.mean())
         logs["ssim"] = float(similarities.mean())
 

@@ -13,6 +13,7 @@ from ddim.autoencoding.autoencoder_model import AutoencoderModel
 from ddim.data import crops, latents
 from ddim.errors import DdimError
 from ddim.files import sha256
+from ddim.metrics.fid import fid
 from ddim.metrics.kid import kid
 from ddim.metrics.reconstruction import psnr, ssim
 from ddim.networks import autoencoder, checkpoint
@@ -98,8 +99,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one(project, monkeypatch):
     best = table.loc[table["val_kid"].idxmin()]
     assert best["psnr"] == pytest.approx(psnr(originals, again).mean(), abs=1e-4)
     assert best["ssim"] == pytest.approx(ssim(originals, again).mean(), abs=1e-5)
-    features = (encoder(0, 0)(one) for one in (originals, again))
+    features = [encoder(0, 0)(one) for one in (originals, again)]
     assert best["val_kid"] == pytest.approx(kid(*features), rel=1e-3)
+    assert best["val_fid"] == pytest.approx(fid(*features), rel=1e-3)
 
     encode.main()
     assert not list(Path(".resume").iterdir())
