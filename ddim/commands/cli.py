@@ -20,7 +20,8 @@ from ddim.settings.params import validate_section
 MODULES = dict.fromkeys(("sample", "animate", "invert", "interpolate"), "draw")
 """Where the function of a command is, unless in a module of its name."""
 
-WITHOUT_KERAS = options.Compare, options.Doctor, options.Report
+WITHOUT_KERAS = options.Compare, options.Doctor, options.Report, options.Page
+"""Commands that set Keras up themselves, if they need it."""
 
 
 def main() -> None:

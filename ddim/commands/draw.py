@@ -20,12 +20,11 @@ from ddim.commands.options import (
 from ddim.diffusion.samplers import Callback
 from ddim.errors import DdimError
 from ddim.files import atomic, read_npy
-from ddim.inference.inversion import normality
+from ddim.inference.inversion import between, normality
 from ddim.inference.model import Model, load
 from ddim.pictures import layout, sheets
 from ddim.pictures.animations import ANIMATIONS, seconds_per_frame
 from ddim.pictures.painter import Painter
-from ddim.pictures.slerp import slerp
 from ddim.sampling.grid import save_png, to_uint8
 from ddim.settings.messages import short
 from ddim.settings.sections import RenderParams
@@ -99,7 +98,7 @@ def interpolate(options: Interpolate) -> None:
     animated = options.out.suffix.lower() == ".gif"
     frames = options.frames or (30 if animated else 8)
     shares = np.linspace(0, 1, frames)
-    path = np.concatenate([_between(noise, share) for share in shares])
+    path = np.concatenate([between(noise, share) for share in shares])
     images = _drawn_from(path, model, options)
     scale = _scale(options, model)
     if animated:
@@ -120,17 +119,6 @@ def _noise_of(images: np.ndarray, model: Model, options: Inversion) -> np.ndarra
             callback=callback,
             **options.choices,
         )
-
-
-def _between(noise: np.ndarray, share: float) -> np.ndarray:
-    """Noise (1, h, w, c) between two, of standard deviation 1 in the middle.
-
-    Images unlike those of the training have noise of more power, with which what lies
-    between them would be too bright.
-    """
-    between = slerp(noise[:1], noise[1:], share)
-    middle = 1 - abs(2 * share - 1)
-    return between / between.std() ** middle
 
 
 def _drawn_from(noise: np.ndarray, model: Model, options: Inversion) -> np.ndarray:

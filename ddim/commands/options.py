@@ -264,9 +264,20 @@ class Doctor(Command):
     as_json: Flag = Field(False, description="print JSON")
 
 
+class Page(ModelOption):
+    """Serve a page in the browser to play with the model."""
+
+    against: tuple[Text, ...] = Field(
+        (), description="model to compare with on the page; may be repeated"
+    )
+    port: Annotated[Integer, Field(ge=1, le=65535)] = Field(
+        7860, description="of http://127.0.0.1"
+    )
+
+
 COMMANDS = (
     *(Sample, Animate, Invert, Interpolate),
-    *(Evaluate, Compare, Report, Export, Doctor),
+    *(Evaluate, Compare, Report, Export, Doctor, Page),
 )
 
 METHOD_HELP = {

@@ -23,6 +23,7 @@ from ddim.diffusion.samplers import Array, Callback, Denoise
 from ddim.diffusion.schedules import Schedule
 from ddim.diffusion.steps import Level, advance, levels_at
 from ddim.errors import DdimError
+from ddim.pictures.slerp import slerp
 from ddim.sampling.generator import Generator, noise
 from ddim.sampling.method import Method
 
@@ -104,6 +105,16 @@ def initial_noise(
         )
         found.append(ops.convert_to_numpy(noises)[: len(images) - start])
     return np.concatenate(found)
+
+
+def between(noise: np.ndarray, share: float) -> np.ndarray:
+    """Noise (1, h, w, c) between two (2, h, w, c), the first at share 0.
+
+    Of standard deviation 1 in the middle: images unlike those of the training have
+    noise of more power, with which what lies between them would be too bright.
+    """
+    middle = slerp(noise[:1], noise[1:], share)
+    return middle / middle.std() ** (1 - abs(2 * share - 1))
 
 
 def normality(noises: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ model is a checkpoint of the pipeline, an exported folder or one in MLflow.
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +110,12 @@ class Model:
         return compile_generator(
             trained.network, trained.description, self.batch_size, trained.autoencoder
         )
+
+    def with_batches_of(self, count: int) -> "Model":
+        """The same model, compiled once for both, with batches of another size."""
+        other = replace(self, batch_size=count)
+        vars(other)["generator"] = replace(self.generator, batch_size=count)
+        return other
 
     def method(self, **choices: Any) -> Method:
         """How to sample: the defaults that fit the network but for `choices`."""

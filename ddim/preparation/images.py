@@ -86,7 +86,7 @@ def _from_sixteen_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise UnreadableImageError("32-bit pixels have no known range")
-    return Image.fromarray(np.uint8((values + 128) // 257))
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -1,0 +1,1 @@
+"""The page of a trained model in a browser; needs Gradio, the extra `page`."""

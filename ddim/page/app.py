@@ -1,0 +1,392 @@
+"""The page itself: components, tabs, and the server behind them."""
+
+import html
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ddim.diffusion.samplers import SAMPLERS
+from ddim.diffusion.time_grids import GRIDS
+from ddim.errors import DdimError
+from ddim.files import MEBIBYTE
+from ddim.inference.model import Model
+from ddim.page import tabs
+from ddim.page.choices import MOST_IMAGES, MOST_STEPS, Choices
+from ddim.page.uploads import MOST_MEGABYTES
+from ddim.pictures.layout import save_gif
+
+FONTS = ("system-ui", "sans-serif")
+"""Of the reader's own machine: nothing comes from a network."""
+CSS = """
+.picture img { image-rendering: pixelated; }
+.picture .image-container { padding-top: 2.5rem; }
+footer { display: none !important; }
+"""
+TO_ADDRESS = """(query) => {
+    history.replaceState(null, "", query);
+    return location.href;
+}"""
+"""Puts the choices into the browser's address, which is then the link to them."""
+
+DRAW_AT_ONCE = """() => {
+    const tab = new URLSearchParams(location.search).get("tab") || "sample";
+    if (tab != "invert") document.getElementById("draw-" + tab)?.click();
+}"""
+"""Draws what a link asks for, or samples; there is no image to invert yet."""
+
+STEP_COUNTS = (1, 2, 3, 5, 10, 20, 50)
+QUEUE = 64
+"""Requests that wait, at most; one is worked on at a time."""
+CLEARING = (300, 3600)
+"""Seconds between clearings of pictures, and the age of those that go."""
+
+Answer = Iterator[tuple[Any, ...]]
+
+
+Fields = dict[str, Any]
+"""Components by the field of `Choices` that they hold."""
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab: what it says, asks and draws."""
+
+    name: str
+    title: str
+    text: str
+    draw: Callable[..., Iterator[tabs.Shown]] | None
+    """Takes the model, the choices, and the values of `own`."""
+    ask: Callable[[Model], tuple[Fields, list[Any]]] = lambda model: ({}, [])
+    """Makes components: those of fields of `Choices`, and `own`."""
+
+
+def build(models: Mapping[str, Model]) -> gr.Blocks:
+    """The page of the first model; the others are there to compare it with."""
+    name, model = next(iter(models.items()))
+    with gr.Blocks(
+        title=f"ddim: {name}", analytics_enabled=False, delete_cache=CLEARING
+    ) as page:
+        gr.Markdown(_about(name, model))
+        with gr.Row():
+            with gr.Column(scale=1, min_width=280):
+                fields = _shared(model)
+                link = gr.Textbox(
+                    label="Link to these choices", interactive=False, buttons=["copy"]
+                )
+            with gr.Column(scale=3), gr.Tabs() as shown:
+                wires = [_add(tab, model, fields) for tab in _all_tabs(models)]
+        chosen = [fields[name] for name in Choices.model_fields]
+        for wire in wires:
+            wire(chosen, link)
+        opened = page.load(
+            _opened(model),
+            outputs=[*chosen, shown],
+            api_visibility="private",
+        )
+        opened.then(None, js=DRAW_AT_ONCE, api_visibility="private")
+    return page
+
+
+def serve(
+    models: Mapping[str, Model], *, host: str = "127.0.0.1", port: int = 7860
+) -> None:
+    """Serve the page until a signal comes, and print its address.
+
+    Raises `DdimError` if the port is taken.
+    """
+    with tempfile.TemporaryDirectory(prefix="ddim-page-") as room:
+        # Uploads and pictures: all that Gradio serves besides the page.
+        os.environ["GRADIO_TEMP_DIR"] = room
+        for model in models.values():
+            for count in (1, 2):  # compiled for any number with the second
+                model.with_batches_of(count).sample(count, steps=1)
+        page = build(models)
+        page.queue(max_size=QUEUE, default_concurrency_limit=1)
+        try:
+            page.launch(
+                server_name=host,
+                server_port=port,
+                prevent_thread_lock=True,
+                quiet=True,
+                share=False,
+                ssr_mode=False,
+                run_history=False,
+                enable_monitoring=False,
+                allowed_paths=[],
+                max_file_size=MOST_MEGABYTES * MEBIBYTE,
+                footer_links=[],
+                theme=gr.themes.Soft(font=FONTS, font_mono=("monospace",)),
+                css=CSS,
+            )
+        except OSError:
+            raise DdimError(
+                f"--port: expected one that is free; received {port}"
+            ) from None
+        try:
+            print(f"page: http://{host}:{port} (Ctrl-C ends it)", flush=True)
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+
+
+def _about(name: str, model: Model) -> str:
+    height, width, _ = model.image_shape
+    known = "no classes and no text"
+    if model.class_names:
+        known = f"{len(model.class_names)} classes"
+    elif model.reads_text:
+        known = "text"
+    return (
+        f"# {html.escape(name)}\nA diffusion model of images of {height} x {width} "
+        f"pixels that knows {known}: {model.trained.network.count_params():,} "
+        "parameters. The choices on the left hold for all tabs."
+    )
+
+
+def _shared(model: Model) -> Fields:
+    """What holds for all tabs."""
+    start, conditional = Choices.fitting(model), model.class_names or model.reads_text
+    if model.class_names:
+        names = [("all in turn", ""), *((name, name) for name in model.class_names)]
+        subject: Any = gr.Dropdown(names, value="", label="Class")
+    else:
+        subject = gr.Textbox(
+            label="Prompt",
+            placeholder=", ".join(model.trained.description.conditioning.names[:1]),
+            visible=model.reads_text,
+        )
+    return {
+        "seed": gr.Number(start.seed, label="Seed", info="of the noise", precision=0),
+        "steps": gr.Slider(1, MOST_STEPS, start.steps, step=1, label="Steps"),
+        "sampler": gr.Dropdown(
+            _samplers_of(model), value=start.sampler, label="Sampler"
+        ),
+        "grid": gr.Dropdown([*GRIDS], value=start.grid, label="Grid of times"),
+        "guidance_scale": gr.Slider(
+            *(0, 20, start.guidance_scale),
+            step=0.1,
+            label="Guidance",
+            info="1 is none",
+            visible=bool(conditional),
+        ),
+        "images": gr.Slider(1, MOST_IMAGES, start.images, step=1, label="Images"),
+        "subject": subject,
+        "negative": gr.Textbox(label="Negative prompt", visible=model.reads_text),
+    }
+
+
+def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
+    name, *others = models
+
+    def against(model: Model, choices: Choices, other: str) -> Iterator[tabs.Shown]:
+        return tabs.compare(model, choices, models[other], (name, other))
+
+    return [
+        Tab("sample", "Sample", "Images out of noise, step by step.", tabs.sample),
+        Tab(
+            "steps",
+            "Steps",
+            "One noise in fewer and more steps.",
+            tabs.over_steps,
+            _ask_steps,
+        ),
+        Tab(
+            "interpolate",
+            "Interpolate",
+            "From the seed on the left to another one, or between two images.",
+            tabs.interpolate,
+            _ask_ends,
+        ),
+        Tab(
+            "invert",
+            "Invert",
+            "Find the noise of an image, and draw it again from that. With a change "
+            "above 0, or another class or prompt on the left, it is drawn differently.",
+            tabs.invert,
+            _ask_image,
+        ),
+        Tab(
+            "see",
+            "What it sees",
+            "A noisy image, and the network's guess of what is in it. Without an "
+            "image, those of the seed.",
+            tabs.see,
+            _ask_time,
+        ),
+        Tab(
+            "compare",
+            "Compare",
+            "Two models on the same noise."
+            if others
+            else "To compare two models, start the page with both: "
+            "`ddim page --model A --against B`.",
+            against if others else None,
+            lambda model: ({}, [gr.Dropdown(others, label="Against")]),
+        ),
+        Tab(
+            "neighbours",
+            "Nearest images",
+            "Has the model learned, or remembered?",
+            tabs.neighbours,
+        ),
+    ]
+
+
+def _ask_steps(model: Model) -> tuple[Fields, list[Any]]:
+    samplers = _samplers_of(model)
+    steps = gr.CheckboxGroup(
+        STEP_COUNTS, value=[*STEP_COUNTS[:-1]], label="Numbers of steps"
+    )
+    return {}, [steps, gr.CheckboxGroup(samplers, value=samplers, label="Samplers")]
+
+
+def _ask_ends(model: Model) -> tuple[Fields, list[Any]]:
+    with gr.Row():
+        fields = {
+            "last_seed": gr.Number(label="Last seed", precision=0),
+            "frames": gr.Slider(2, MOST_IMAGES, step=1, label="Images on the way"),
+        }
+    with gr.Accordion("Between two images of your own", open=False), gr.Row():
+        return fields, [_upload("First image"), _upload("Last image")]
+
+
+def _ask_image(model: Model) -> tuple[Fields, list[Any]]:
+    with gr.Row():
+        image = _upload("Image")
+        with gr.Column():
+            fields = {
+                "shows": gr.Textbox(
+                    label="What the image shows",
+                    info="its class, or a text about it",
+                    visible=bool(model.class_names or model.reads_text),
+                ),
+                "change": gr.Slider(
+                    0, 1, step=0.05, label="Change", info="towards the seed's noise"
+                ),
+            }
+    return fields, [image]
+
+
+def _ask_time(model: Model) -> tuple[Fields, list[Any]]:
+    time = gr.Slider(0.01, 1, step=0.01, label="Diffusion time", info="1 is all noise")
+    with gr.Accordion("An image of your own", open=False):
+        return {"time": time}, [_upload("Image")]
+
+
+def _upload(label: str) -> gr.Image:
+    """An image to upload, handed over as the path of the file as it came.
+
+    Gradio itself would open it, and say "Error" where that fails.
+    """
+    image = gr.Image(label=label, sources=["upload", "clipboard"], height=220)
+    vars(image)["preprocess"] = lambda payload: payload and payload.path
+    return image
+
+
+def _samplers_of(model: Model) -> list[str]:
+    """Those that fit: a distilled model has one of its own."""
+    own = "consistency"
+    if model.trained.description.sampler == own:
+        return [own]
+    return [name for name in SAMPLERS if name != own]
+
+
+def _add(
+    tab: Tab, model: Model, fields: Fields
+) -> Callable[[list[Any], gr.Textbox], None]:
+    """Make the tab, and add to `fields`; returns what wires it to all of them."""
+    with gr.Tab(tab.title, id=tab.name):
+        gr.Markdown(tab.text)
+        if not (draw := tab.draw):
+            return lambda chosen, link: None
+        asked, own = tab.ask(model)
+        fields |= asked
+        with gr.Row():
+            button = gr.Button(
+                "Draw", variant="primary", scale=3, elem_id=f"draw-{tab.name}"
+            )
+            stop = gr.Button("Stop", scale=1)
+        note = gr.Markdown()
+        picture, animation = (
+            gr.Image(
+                label=label,
+                format="png",
+                interactive=False,
+                buttons=["download", "fullscreen"],
+                elem_classes=["picture"],
+                visible=visible,
+            )
+            for label, visible in (("Picture", True), ("Animation", False))
+        )
+        query = gr.Textbox(visible="hidden")
+
+    def wire(chosen: list[Any], link: gr.Textbox) -> None:
+        drawing = button.click(
+            _answer(draw, tab.name, model),
+            inputs=[*chosen, *own],
+            outputs=[picture, animation, note, query],
+            concurrency_id="draw",
+            show_progress="minimal",
+            show_progress_on=[note],
+            api_visibility="private",
+        )
+        stop.click(None, cancels=[drawing], api_visibility="private")
+        query.change(None, [query], [link], js=TO_ADDRESS, api_visibility="private")
+
+    return wire
+
+
+def _answer(
+    draw: Callable[..., Iterator[tabs.Shown]], name: str, model: Model
+) -> Callable[..., Answer]:
+    """Runs the tab of this name; its mistakes are shown as sentences."""
+
+    def answer(*values: Any) -> Answer:
+        fields = list(Choices.model_fields)
+        try:
+            given = dict(zip(fields, values[: len(fields)], strict=True))
+            choices = Choices.read(given)
+            query = choices.query(Choices.fitting(model), name)
+            for shown in draw(model, choices, *values[len(fields) :]):
+                with _gif(shown) as path:
+                    animation = gr.update(value=path, visible=path is not None)
+                    yield shown.picture, animation, shown.note, query
+        except DdimError as error:
+            # The browser takes a message for HTML.
+            text = html.escape(str(error))
+            raise gr.Error(text, print_exception=False) from None
+
+    return answer
+
+
+def _opened(model: Model) -> Callable[[gr.Request], list[Any]]:
+    """Fills in the choices of the link that the page was opened by."""
+
+    def opened(request: gr.Request) -> list[Any]:
+        query, choices = dict(request.query_params), Choices.fitting(model)
+        try:
+            choices = choices.read_query(query)
+        except DdimError as error:
+            gr.Warning(html.escape(str(error)))
+        return [*dict(choices).values(), gr.Tabs(selected=query.get("tab", "sample"))]
+
+    return opened
+
+
+@contextmanager
+def _gif(shown: tabs.Shown) -> Iterator[str | None]:
+    """The animation as a file that is there until Gradio has taken it."""
+    if not shown.frames:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "animation.gif"
+        save_gif(path, shown.frames, shown.seconds)
+        yield str(path)

@@ -1,0 +1,98 @@
+"""What is chosen on the page, checked as settings are, and as a link holds it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+from urllib.parse import urlencode
+
+from pydantic import Field
+
+from ddim.inference.model import Model
+from ddim.sampling.method import PLAIN
+from ddim.settings.fields import (
+    GridName,
+    Guidance,
+    Integer,
+    Positive,
+    Prompt,
+    Real,
+    SamplerName,
+    Section,
+    Seed,
+)
+from ddim.settings.params import validate_section
+
+MOST_IMAGES = 64
+MOST_STEPS = 250
+"""Bound the memory and the time that one request takes."""
+
+
+class Choices(Section):
+    """Which images, how to sample them, and what single tabs ask besides."""
+
+    seed: Seed = 0
+    steps: Annotated[Integer, Field(ge=1, le=MOST_STEPS)] = 20
+    sampler: SamplerName = PLAIN.sampler
+    grid: GridName = PLAIN.grid
+    guidance_scale: Guidance = PLAIN.guidance_scale
+    images: Annotated[Integer, Field(ge=1, le=MOST_IMAGES)] = 12
+    subject: Prompt = ""
+    """The class or prompt to draw; all that the model knows in turn if empty."""
+    negative: Prompt = ""
+    """What guidance leads away from."""
+    last_seed: Seed = 1
+    """That an interpolation leads to."""
+    frames: Annotated[Integer, Field(ge=2, le=MOST_IMAGES)] = 18
+    """Images of an interpolation."""
+    shows: Prompt = ""
+    """The class of an uploaded image, or a text about it."""
+    change: Annotated[Real, Field(ge=0, le=1)] = 0.3
+    """How far the noise of an uploaded image is moved towards that of the seed."""
+    time: Annotated[Positive, Field(le=1)] = 0.6
+    """The diffusion time at which the network is looked at."""
+
+    @classmethod
+    def fitting(cls, model: Model) -> Self:
+        """Where the page of this model begins."""
+        description = model.trained.description
+        return cls(steps=description.steps, sampler=description.sampler)
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        """Checked values. Raises `SettingsError` if one is wrong."""
+        return validate_section(cls, given)
+
+    def read_query(self, query: Mapping[str, str]) -> Self:
+        """These choices but for those of a link. Raises `SettingsError`."""
+        given = {
+            name: text if isinstance(value, str) else _number(text)
+            for name, value in self
+            if (text := query.get(name)) is not None
+        }
+        return self.read({**dict(self), **given})
+
+    def query(self, start: Self, tab: str) -> str:
+        """The end of a link to a tab with these choices, where the page has `start`."""
+        changed = {name: value for name, value in self if value != getattr(start, name)}
+        return "?" + urlencode({"tab": tab, **changed})
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """How to sample, as `Model.method` takes it."""
+        names = ("sampler", "grid", "guidance_scale")
+        return {name: getattr(self, name) for name in names}
+
+    def conditions(self, model: Model, subject: str | None = None) -> dict[str, Any]:
+        """What to draw, as the methods of `Model` take it; `subject` in its place."""
+        subject = self.subject if subject is None else subject
+        key = "prompts" if model.reads_text else "classes"
+        asked = {key: [subject] if subject else [], "negative": self.negative or ()}
+        return {name: value for name, value in asked.items() if value}
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
