@@ -1,5 +1,5 @@
-# make demo | test | slow-test | repro | tour | clip | ui | report | lint | verify | soak: each sets up .venv first, from
-# pinned requirements.
+# make demo | test | slow-test | repro | tour | page | clip | ui | report | lint | verify | soak: each sets up .venv
+# first, from pinned requirements.
 
 PYTHON := $(shell for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
@@ -9,6 +9,8 @@ RECIPE ?= demo
 verify: RECIPE = tiny
 KILLS ?= 32
 PORT ?= 5000
+page: PORT = 7860
+MODEL ?= docs/results/flowers-cpu/model
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Experiments are git commits: without an identity they are made in the project's name.
@@ -16,7 +18,7 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
 	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
 
-.PHONY: help commit demo test slow-test repro tour clip ui report lint verify soak setup requirements
+.PHONY: help commit demo test slow-test repro tour page clip ui report lint verify soak setup requirements
 
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
@@ -24,6 +26,7 @@ help:
 	@echo "make repro   the whole pipeline as params.yaml says (real flowers; hours)"
 	@echo "make tour    a notebook that takes the process apart, after make demo"
 	@echo "make clip    what clip.preset needs: KerasHub, a download of 70 MB"
+	@echo "make page    a page in the browser to play with a trained model, at once"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
 	@echo "make report  one HTML page of what was run last, or of RUNS=\"A B\""
 	@echo "make lint    linter, types, and the directions of imports"
@@ -89,10 +92,10 @@ repro: setup
 
 clip: setup .venv/clip.txt
 
-test: setup .venv/test.txt .venv/clip.txt
+test: setup .venv/test.txt .venv/clip.txt .venv/page.txt
 	python -m pytest
 
-slow-test: setup .venv/test.txt .venv/clip.txt
+slow-test: setup .venv/test.txt .venv/clip.txt .venv/page.txt
 	python -m pytest -m slow
 
 lint: setup .venv/test.txt
@@ -110,6 +113,9 @@ soak: setup
 tour: setup .venv/tour.txt
 	jupyter lab notebooks/tour.ipynb
 
+page: setup .venv/page.txt
+	ddim page --model $(MODEL) --port $(PORT)
+
 report: setup
 	ddim report $(RUNS)
 
@@ -119,12 +125,12 @@ ui: setup
 # Pin the newest versions that pyproject.toml allows, the same ones in every file.
 requirements:
 	rm -f requirements/*.txt
-	for extras in "cpu test tour" cpu gpu test tour clip; do \
+	for extras in "cpu test tour page" cpu gpu test tour page clip; do \
 		name=$$(echo $$extras | tr ' ' -); \
 		uv pip compile pyproject.toml $$(printf -- '--extra %s ' $$extras) --universal \
 			--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
-			$$(test -f requirements/cpu-test-tour.txt && echo -c requirements/cpu-test-tour.txt) \
+			$$(test -f requirements/cpu-test-tour-page.txt && echo -c requirements/cpu-test-tour-page.txt) \
 			$$(test $$extras = clip && echo --no-emit-package tensorflow) \
 			-o requirements/$$name.txt || exit 1; \
 	done
-	rm requirements/cpu-test-tour.txt
+	rm requirements/cpu-test-tour-page.txt

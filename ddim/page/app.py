@@ -44,7 +44,7 @@ DRAW_AT_ONCE = """() => {
 STEP_COUNTS = (1, 2, 3, 5, 10, 20, 50)
 QUEUE = 64
 """Requests that wait, at most; one is worked on at a time."""
-CLEARING = (300, 3600)
+CLEARING = (60, 900)
 """Seconds between clearings of pictures, and the age of those that go."""
 
 Answer = Iterator[tuple[Any, ...]]
@@ -105,8 +105,7 @@ def serve(
         # Uploads and pictures: all that Gradio serves besides the page.
         os.environ["GRADIO_TEMP_DIR"] = room
         for model in models.values():
-            for count in (1, 2):  # compiled for any number with the second
-                model.with_batches_of(count).sample(count, steps=1)
+            _warm_up(model)
         page = build(models)
         page.queue(max_size=QUEUE, default_concurrency_limit=1)
         try:
@@ -115,6 +114,7 @@ def serve(
                 server_port=port,
                 prevent_thread_lock=True,
                 quiet=True,
+                show_error=True,
                 share=False,
                 ssr_mode=False,
                 run_history=False,
@@ -134,6 +134,14 @@ def serve(
             threading.Event().wait()
         finally:
             page.close(verbose=False)
+
+
+def _warm_up(model: Model) -> None:
+    """Compile for any number of images, with and without guidance."""
+    conditional = model.class_names or model.reads_text
+    for guidance_scale in (1.0, 2.0) if conditional else (1.0,):
+        for count in (1, 2):
+            model.with_batches_of(count).sample(count, guidance_scale=guidance_scale)
 
 
 def _about(name: str, model: Model) -> str:
@@ -372,7 +380,10 @@ def _opened(model: Model) -> Callable[[gr.Request], list[Any]]:
     def opened(request: gr.Request) -> list[Any]:
         query, choices = dict(request.query_params), Choices.fitting(model)
         try:
-            choices = choices.read_query(query)
+            asked = choices.read_query(query)
+            if asked.subject and model.class_names:
+                model.trained.description.conditioning.encode([asked.subject])
+            choices = asked
         except DdimError as error:
             gr.Warning(html.escape(str(error)))
         return [*dict(choices).values(), gr.Tabs(selected=query.get("tab", "sample"))]
