@@ -1,6 +1,7 @@
 """A folder to hand a trained model over in: the model, its settings and its card."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 import yaml
 
 from ddim import dvc
+from ddim.commands import space
 from ddim.commands.options import Export
 from ddim.data.crops import DATASET
 from ddim.files import atomic, copy, read_json
@@ -32,19 +34,30 @@ STEPS_SHOWN = (1, 2, 3, 5, 10, 20, 50, 100)
 
 def export(options: Export) -> None:
     """Write the model's folder. Raises `DdimError` if there is no model."""
-    with folder_of(options.model) as source:
+    if options.space:
+        space.write(options.folder, partial(_export, options.model))
+        print(f"a Space: {options.folder}")
+        print(f"try it: python {options.folder / 'app.py'}")
+        return
+    digest = _export(options.model, options.folder)
+    print(f"model {digest[:12]}: {options.folder}")
+    print(f"draw with it: ddim sample --model {options.folder}")
+
+
+def _export(model: str, folder: Path) -> str:
+    """Write the folder of a model; returns the SHA-256 of its weights."""
+    with folder_of(model) as source:
         trained = checkpoint.load(source)
         for file in model_files(source):
-            copy(source / file, options.folder / file)
-    facts = _facts(trained, of_pipeline=options.model == CHECKPOINT)
+            copy(source / file, folder / file)
+    facts = _facts(trained, of_pipeline=model == CHECKPOINT)
     for name, path in facts["pictures"].items():
-        copy(path, options.folder / name)
+        copy(path, folder / name)
     if facts["settings"]:
         text = yaml.safe_dump(facts["settings"], sort_keys=False)
-        _write(options.folder / SETTINGS, text)
-    _write(options.folder / CARD, card(trained, facts))
-    print(f"model {trained.sha256[:12]}: {options.folder}")
-    print(f"draw with it: ddim sample --model {options.folder}")
+        _write(folder / SETTINGS, text)
+    _write(folder / CARD, card(trained, facts))
+    return trained.sha256
 
 
 def card(trained: Trained, facts: Mapping[str, Any]) -> str:

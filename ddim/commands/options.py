@@ -256,6 +256,9 @@ class Export(ModelOption):
     """Write the model and its card into one folder."""
 
     folder: Path = Field(alias="DIR")
+    space: Flag = Field(
+        False, description="write a folder that runs as a Hugging Face Space"
+    )
 
 
 class Doctor(Command):

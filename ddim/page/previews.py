@@ -46,15 +46,13 @@ def previews(
     drawn.add_done_callback(lambda _: made.put(None))
     pool.shutdown(wait=False)
     try:
-        while (preview := _newest(made)) is not None:
-            yield preview
+        ended = False
+        while not ended:
+            waiting = [made.get()]
+            while not made.empty():
+                waiting.append(made.get())
+            ended = waiting[-1] is None
+            yield from [preview for preview in waiting if preview is not None][-1:]
     finally:
         closed.set()
     return drawn.result()
-
-
-def _newest(made: "SimpleQueue[Shown | None]") -> Shown | None:
-    preview = made.get()
-    while preview is not None and not made.empty():
-        preview = made.get()
-    return preview

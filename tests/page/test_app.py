@@ -1,0 +1,90 @@
+"""The page as Gradio is told of it: its answers, refusals and links."""
+
+import pytest
+from PIL import Image
+
+gr = pytest.importorskip("gradio", reason="the extra page is not installed")
+
+from ddim.page import app, tabs  # noqa: E402
+from ddim.page.choices import Choices  # noqa: E402
+
+START = dict(Choices(steps=2, images=2))
+
+
+def answers(draw, model, **changes):
+    """What the browser is sent, one update after the other."""
+    answer = app._answer(draw, "sample", model)
+    return list(answer(*(START | changes).values()))
+
+
+class Request:
+    def __init__(self, **query):
+        self.query_params = query
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    shown = []
+    monkeypatch.setattr(gr, "Warning", shown.append)
+    return shown
+
+
+def test_a_page_has_all_tabs_and_a_component_for_every_choice(model):
+    page = app.build({"plain": model, "other": model})
+    labels = [
+        block.label for block in page.blocks.values() if isinstance(block, gr.Tab)
+    ]
+    assert labels == [tab.title for tab in app._all_tabs({"plain": model})]
+    (opened,) = [each for each in page.fns.values() if each.name == "opened"]
+    assert len(opened.outputs) == len(Choices.model_fields) + 1
+    draws = [each for each in page.fns.values() if each.name == "answer"]
+    assert len(draws) == len(labels)
+    assert {each.concurrency_id for each in draws} == {"draw"}  # one at a time
+
+
+def test_an_answer_ends_with_a_picture_an_animation_and_a_link(model):
+    answer = app._answer(tabs.sample, "sample", model)
+    updates = answer(*(START | {"seed": 3}).values())
+    for update in updates:
+        if path := update[1]["value"]:
+            with Image.open(path) as image:  # there until the next update
+                assert (image.format, image.n_frames) == ("GIF", 2)
+    picture, _, note, query = update
+    assert picture.ndim == 3
+    assert "seed 3" in note
+    assert query == "?tab=sample&seed=3&steps=2&images=2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps: expected 1 or more; received 0"),
+        ({"steps": 10**9}, "steps: expected 250 or less; received 1000000000"),
+        ({"seed": 2**64}, "seed: expected a number below 4294967296"),
+        ({"seed": None}, "seed: expected a whole number; received null"),
+        ({"subject": "<b>"}, "classes: expected none, .* received &lt;b&gt;"),
+    ],
+)
+def test_mistakes_are_shown_as_sentences_and_never_as_html(model, changes, message):
+    with pytest.raises(gr.Error, match=message):
+        answers(tabs.sample, model, **changes)
+
+
+def test_a_link_fills_in_the_choices_and_opens_the_tab(model, warnings):
+    *choices, tab = app._opened(model)(Request(tab="see", seed="7"))
+    assert choices == list(dict(Choices(seed=7)).values())
+    assert (tab.selected, warnings) == ("see", [])
+
+
+def test_a_wrong_link_is_told_of_and_left_alone(model, warnings):
+    *choices, _ = app._opened(model)(Request(seed="<i>"))
+    assert choices == list(dict(Choices()).values())
+    assert warnings == ["seed: expected a whole number; received &#x27;&lt;i&gt;&#x27;"]
+
+
+def test_an_upload_is_handed_over_unopened(tmp_path):
+    path = tmp_path / "text.png"
+    path.write_text("no image")
+    uploaded = gr.Image().data_model(path=str(path), orig_name="x.svg")
+    assert app._upload("Image").preprocess(uploaded) == str(path)
+    assert app._upload("Image").preprocess(None) is None

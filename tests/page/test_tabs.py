@@ -1,0 +1,119 @@
+"""What the tabs draw, without a server: the images of the Python interface."""
+
+import numpy as np
+import pytest
+
+from ddim.data import crops
+from ddim.diffusion.parametrization import mix
+from ddim.errors import DdimError
+from ddim.page import tabs
+from ddim.page.choices import Choices
+from ddim.pictures import layout
+from ddim.sampling.generator import noise
+
+CHOICES = Choices(steps=2, images=4, frames=3, seed=5)
+SCALE = tabs.READABLE // 16
+
+
+def last(shown):
+    *_, end = shown
+    return end
+
+
+def grid(images, rows, columns):
+    return layout.grid(images, rows, columns, SCALE)
+
+
+def test_sample_shows_the_images_of_the_seed_and_every_step_before(model):
+    *before, picture, animated = tabs.sample(model, CHOICES)
+    expected = model.sample(4, steps=2, seed=5)
+    drawn = picture.picture[:, : 3 * (16 * SCALE + layout.CELL_GAP) - layout.CELL_GAP]
+    white = np.ones((2, 16, 16, 3), np.float32)
+    np.testing.assert_array_equal(drawn, grid(np.concatenate([expected, white]), 2, 3))
+    assert before[-1].note == "Step 2 of 2."
+    assert len(animated.frames) == 3
+
+
+def test_steps_and_samplers_start_from_one_noise(model):
+    end = last(tabs.over_steps(model, CHOICES, [3, 1], ["ddim", "dpmpp_2m"]))
+    cells = [
+        model.sample(1, steps=steps, seed=5, sampler=sampler)
+        for sampler in ("ddim", "dpmpp_2m")
+        for steps in (1, 3)
+    ]
+    expected = grid(np.concatenate(cells), 2, 2)
+    height, width = expected.shape[:2]
+    np.testing.assert_array_equal(end.picture[-height:, -width:], expected)
+    with pytest.raises(DdimError, match="expected one or more; received none"):
+        last(tabs.over_steps(model, CHOICES, [], ["ddim"]))
+
+
+def test_interpolation_leads_from_seed_to_seed_and_back(model):
+    end = last(tabs.interpolate(model, CHOICES, None, None))
+    ends = [model.sample(1, steps=2, seed=seed) for seed in (5, CHOICES.last_seed)]
+    np.testing.assert_allclose(end.frames[0], grid(ends[0], 1, 1), atol=1)
+    np.testing.assert_allclose(end.frames[2], grid(ends[1], 1, 1), atol=1)
+    assert len(end.frames) == 4
+
+
+def test_interpolation_leads_from_image_to_image(model, photo):
+    end = last(tabs.interpolate(model, CHOICES, photo, photo))
+    assert "image to image" in end.note
+    with pytest.raises(DdimError, match="received none"):
+        last(tabs.interpolate(model, CHOICES, photo, None))
+
+
+def test_an_inverted_image_comes_back_and_is_changed(model, photo):
+    same = last(tabs.invert(model, CHOICES.read({"change": 0.0, "steps": 20}), photo))
+    changed = last(tabs.invert(model, CHOICES, photo))
+    cell = 16 * SCALE + layout.CELL_GAP
+    assert same.picture.shape[1] == 3 * cell - layout.CELL_GAP
+    assert changed.picture.shape[1] == 4 * cell - layout.CELL_GAP
+    assert "mean absolute error of 0.0" in same.note
+
+
+def test_the_network_is_seen_at_one_noise_level(model):
+    end = last(tabs.see(model, CHOICES, None))
+    images = model.sample(4, steps=2, seed=5)
+    codec, schedule = model.generator.codec, model.method().make_schedule
+    rates = schedule(model.generator.diffusion)(CHOICES.time)
+    noises = noise(5, range(4), model.noise_shape)
+    noisy = mix(codec.encode(images), noises, *rates).astype(np.float32)
+    pred_images, _ = model.denoise(noisy, CHOICES.time)
+    rows = [images, codec.decode(noisy), codec.decode(pred_images)]
+    expected = grid(np.concatenate(rows), 3, 4)
+    drawn = end.picture[:, -expected.shape[1] :]
+    np.testing.assert_allclose(drawn.astype(int), expected, atol=1)
+
+
+def test_two_models_draw_from_the_same_noise(model):
+    end = last(tabs.compare(model, CHOICES, model, ("a", "b")))
+    width = (end.picture.shape[1] - layout.GAP) // 2
+    below = end.picture[layout.LINE_HEIGHT :]
+    np.testing.assert_array_equal(below[:, :width], below[:, -width:])
+
+
+def test_without_its_training_images_a_model_has_no_neighbours(
+    model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (end,) = tabs.neighbours(model, CHOICES)
+    assert end.picture is None
+    assert "not in data/crops" in end.note
+
+
+def test_neighbours_are_those_of_the_training_images(model, tmp_path, monkeypatch):
+    images = (model.sample(8, steps=2, seed=5) * 255).round().astype(np.uint8)
+    monkeypatch.setattr(crops, "load", lambda *_: (images[::-1], None))
+    monkeypatch.setattr(crops, "dataset", lambda _: {"sha256": "0" * 64})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/crops").mkdir(parents=True)
+    (tmp_path / "data/crops/dataset.json").touch()
+    end = last(tabs.neighbours(model, CHOICES))
+    cell = 16 * SCALE + layout.CELL_GAP
+    below = end.picture[layout.LINE_HEIGHT :]
+    sample = below[:, : 16 * SCALE]
+    start = 16 * SCALE + layout.GAP
+    nearest = below[:, start : start + 16 * SCALE]
+    assert below.shape[0] == 4 * cell - layout.CELL_GAP
+    np.testing.assert_array_equal(sample, nearest)
