@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from ddim import load
-from ddim.commands import cli, draw, options
+from ddim.commands import cli, options
 from ddim.errors import DdimError
+from ddim.inference import inversion
 from ddim.metrics import inception
 from ddim.metrics.fid import fid
 from ddim.metrics.kid import kid
@@ -161,7 +162,7 @@ def test_noise_that_invert_finds_draws_the_image_again(ddim, tmp_path):
 @pytest.mark.parametrize("power", [0.25, 1.0, 4.0])
 def test_noise_between_two_is_normal_in_the_middle_and_kept_at_the_ends(power):
     noise = np.sqrt(power) * np.random.default_rng(0).normal(size=(2, 16, 16, 3))
-    first, middle, last = (draw._between(noise, share) for share in (0.0, 0.5, 1.0))
+    first, middle, last = (inversion.between(noise, share) for share in (0.0, 0.5, 1.0))
     np.testing.assert_allclose(first[0], noise[0])
     np.testing.assert_allclose(last[0], noise[1])
     assert middle.std() == pytest.approx(1)
@@ -333,7 +334,7 @@ def test_a_mistake_ends_with_one_line_and_code_1(tmp_path):
 
 
 def test_every_command_has_its_own_help(capsys):
-    for command in ("sample", "animate", "invert", "interpolate", "evaluate"):
+    for command in ("sample", "animate", "invert", "interpolate", "evaluate", "page"):
         with pytest.raises(SystemExit) as done:
             cli.read([command, "--help"])
         assert done.value.code == 0

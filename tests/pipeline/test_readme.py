@@ -217,6 +217,7 @@ OTHERWISE = {
     r"git clone REPOSITORY .*": elsewhere,
     r"source .*": elsewhere,  # PATH has that environment
     r"curl .*": elsewhere,  # with `mlflow models serve`
+    r"ddim page": elsewhere,  # tests/page
     r"ddim sample --prompt .*": elsewhere,  # tests/commands, with a model that reads
     r"make( \w+)?": dry,
     r".*\$\(python -m ddim\.recipes .*": printed,
