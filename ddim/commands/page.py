@@ -10,9 +10,10 @@ def page(options: Page) -> None:
     """Serve the page of one model, and of those to compare it with."""
     check_gradio("page")
     from ddim.inference.model import load
-    from ddim.page.app import serve
 
     models = {name: load(name) for name in (options.model, *options.against)}
+    from ddim.page.app import serve  # imports Keras, which `load` sets up
+
     serve(models, port=options.port)
 
 

@@ -25,13 +25,13 @@ APP = '''"""The page of the model beside this file: python app.py."""
 
 from pathlib import Path
 
-from ddim.inference.model import load
-from ddim.page.app import serve
-
-MODEL = Path(__file__).with_name("model")
+from ddim import load
 
 if __name__ == "__main__":
-    serve({"A small diffusion model": load(MODEL)}, host="0.0.0.0")
+    model = load(Path(__file__).with_name("model"))
+    from ddim.page.app import serve  # imports Keras, which `load` sets up
+
+    serve({"A small diffusion model": model}, host="0.0.0.0")
 '''
 ATTRIBUTES = "*.h5 filter=lfs diff=lfs merge=lfs -text\n"
 """The hub takes weights by Git LFS alone."""
