@@ -1,4 +1,4 @@
-"""Every command of README.md by its own text, where the recipe tiny has run.
+"""Every command of README.md and docs/ by its text, where the recipe tiny has run.
 
 A command runs as it stands, unless `OTHERWISE` says what is done in its place: commands
 that need a network, a second device or hours.
@@ -24,12 +24,13 @@ from ddim.settings import params
 from tests.conftest import ROOT, tiny_values
 from tests.support.stores import client_of
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 PROGRAMS = r"(make|git|dvc|ddim|python|mlflow|curl|export|source|for|\.venv/|\w+=)"
 
 
 def shell_blocks() -> list[str]:
-    """The shell code of README, a block at a time, without comments."""
+    """The shell code of all pages, a block at a time, without comments."""
     found = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     return [re.sub(r"\s+#( .*)?$", "", block, flags=re.MULTILINE) for block in found]
 
@@ -242,7 +243,7 @@ def run(project: Path, command: str) -> None:
 
 @pytest.mark.slow
 def test_every_command_works(project):
-    """In README's order: some need what others have left."""
+    """In the order of the pages: some need what others have left."""
     for command in COMMANDS:
         print(command, flush=True)
         run(project, command)
@@ -251,3 +252,14 @@ def test_every_command_works(project):
 def test_the_commands_are_found():
     assert len(COMMANDS) > 30
     assert all(re.match(PROGRAMS, command) for command in COMMANDS), COMMANDS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    found = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert all((page.parent / link).exists() for link in found), found
+
+
+def test_readme_leads_to_every_page():
+    readme = PAGES[0].read_text(encoding="utf-8")
+    assert all(f"(docs/{page.name})" in readme for page in PAGES[1:])
