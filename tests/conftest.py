@@ -49,7 +49,7 @@ _COMMON = {
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.filter_too_much],
 }
 hypothesis_settings.register_profile(
-    "quick", max_examples=15, derandomize=True, **_COMMON
+    "quick", max_examples=10, derandomize=True, **_COMMON
 )
 hypothesis_settings.register_profile("thorough", max_examples=500, **_COMMON)
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")

@@ -23,6 +23,7 @@ REQUIREMENTS = (
 """What the page needs, besides the backend."""
 APP = '''"""The page of the model beside this file: python app.py."""
 
+import os
 from pathlib import Path
 
 from ddim import load
@@ -31,7 +32,8 @@ if __name__ == "__main__":
     model = load(Path(__file__).with_name("model"))
     from ddim.page.app import serve  # imports Keras, which `load` sets up
 
-    serve({"A small diffusion model": model}, host="0.0.0.0")
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")  # set in a Space
+    serve({"A small diffusion model": model}, host=host)
 '''
 ATTRIBUTES = "*.h5 filter=lfs diff=lfs merge=lfs -text\n"
 """The hub takes weights by Git LFS alone."""

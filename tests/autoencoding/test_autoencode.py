@@ -215,6 +215,7 @@ print(json.dumps(losses))
 """
 
 
+@pytest.mark.slow
 def test_an_autoencoder_trains_on_jax_without_tensorflow():
     printed = on_jax.run(ON_JAX)
     losses = json.loads(printed.splitlines()[-1])

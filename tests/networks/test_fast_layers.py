@@ -167,6 +167,7 @@ def test_a_normalization_with_constants_is_that_of_the_concatenation(training):
     check_equal_to_keras_on_the_concatenation("BatchNormalization", (4, 6), training)
 
 
+@pytest.mark.slow
 def test_layers_with_constants_are_those_of_the_concatenation_on_jax():
     code = (
         "from tests.networks.test_fast_layers import *\n"

@@ -137,6 +137,7 @@ def test_saved_weights_give_the_same_images_in_a_fresh_process(saved_toy, tmp_pa
     assert facts["digest"] == initial
 
 
+@pytest.mark.slow
 def test_jax_without_tensorflow_gives_the_same_network(saved_toy, tmp_path):
     initial, expected = saved_toy
     facts, received = in_a_fresh_process(tmp_path, "jax", tensorflow=False)

@@ -2,7 +2,7 @@
 
     HYPOTHESIS_PROFILE=thorough python -m pytest -n 0 -k drawn_settings
 
-draws 500 in place of the 15 of every day, other ones each time.
+draws 500 in place of the 10 of every day, other ones each time.
 """
 
 import keras

@@ -266,6 +266,7 @@ def test_compare_tabulates_the_experiments(project, ablation):
     assert table["KID 5 steps"]["tiny"] == summary["kid_5_steps"]
 
 
+@pytest.mark.slow
 def test_the_tour_runs(project):
     import nbformat
     from nbclient import NotebookClient

@@ -48,10 +48,15 @@ SLOW = pytest.mark.slow
         pytest.param("clear-diffusion", "RGB", [("ddim", 1.0)], marks=SLOW),
         pytest.param("ddpm-lesson", "L", [("ddim", 1.0), ("ddpm", 1.0)], marks=SLOW),
         pytest.param("digits-14px", "L", [("ddpm", 1.0), ("ddim", 1.0)], marks=SLOW),
-        ("digits-conditional", "L", [("ddim", 1.0), ("ddim", 3.0), ("ddim", 7.5)]),
+        pytest.param(
+            *("digits-conditional", "L", [("ddim", 1.0), ("ddim", 3.0), ("ddim", 7.5)]),
+            marks=SLOW,
+        ),
         pytest.param("text-flowers", "RGB", [("ddim", 1.0), ("ddim", 3.0)], marks=SLOW),
         pytest.param("latent-flowers", "RGB", [("ddim", 1.0)], marks=SLOW),
-        ("text-latent-flowers", "RGB", [("ddim", 1.0), ("ddim", 3.0)]),
+        pytest.param(
+            *("text-latent-flowers", "RGB", [("ddim", 1.0), ("ddim", 3.0)]), marks=SLOW
+        ),
     ],
 )
 def test_a_recipe_runs_all_stages(tmp_path, name, mode, rows):

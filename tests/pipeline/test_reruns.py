@@ -15,6 +15,7 @@ LATENTS = {"autoencode", "encode"}
 EVERYTHING_TRAINED = {*LATENTS, "train", "distill", "evaluate", "render"}
 RERUNS = {
     "commands": NOTHING,
+    "page": NOTHING,
     "inference": NOTHING,
     "settings": NOTHING,
     "tracking": NOTHING,

@@ -5,6 +5,7 @@ from unittest import mock
 
 import keras
 import numpy as np
+import pytest
 
 from ddim.training import callbacks, input_pipeline
 from ddim.training.batches import Batches
@@ -102,6 +103,7 @@ def assert_same_training(expected, received):
         np.testing.assert_allclose(received["history"][name], values, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_steps_at_once_train_the_same_on_jax():
     found = trainings_on_jax()
     assert_same_training(found["single"], found["several"])

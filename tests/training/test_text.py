@@ -103,6 +103,7 @@ print(json.dumps(t.one_epoch(t.prepared(pathlib.Path(sys.argv[2])))))
 """
 
 
+@pytest.mark.slow
 def test_jax_without_tensorflow_reads_the_same(tmp_path):
     folder = save_model(tmp_path / "model", tiny_description(text=TEXT))
     expected = load(folder).sample(
