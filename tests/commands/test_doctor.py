@@ -41,7 +41,7 @@ def test_a_folder_without_a_project_is_no_problem(capsys, here):
 
 def test_a_wrong_setting_is_a_problem_with_a_remedy(capsys, here):
     (here / "dvc.yaml").touch()
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "recipes/default.yaml").read_text(encoding="utf-8")
     (here / "params.yaml").write_text(text.replace("loss: mae", "loss: mes"))
     with pytest.raises(DdimError, match="not ready: settings"):
         run()
