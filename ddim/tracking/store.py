@@ -131,6 +131,7 @@ def errors() -> tuple[type[Exception], ...]:
 
     Also what comes of an installation without MLflow or a database's driver.
     """
+    _set(SWITCHES)
     try:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
