@@ -93,6 +93,27 @@ def read_npy(path: str | Path, made_by: str) -> np.memmap:
         return npy.open_memmap(path, mode="r")
 
 
+def read_float32(
+    path: str | Path, shape: tuple[int | None, ...], made_by: str
+) -> np.memmap:
+    """A float32 array of this shape, where None is any length; it stays on disk.
+
+    Raises `DdimError` naming the stage that makes the file.
+    """
+    array = read_npy(path, made_by)
+    fits = len(array.shape) == len(shape) and all(
+        asked in (None, length)
+        for asked, length in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != np.float32:
+        told = ", ".join("n" if length is None else str(length) for length in shape)
+        raise DdimError(
+            f"{path}: expected float32 of shape ({told}); received {array.dtype} "
+            f"{array.shape}; run the stage {made_by} again"
+        )
+    return array
+
+
 @contextmanager
 def _reading(path: str | Path, what: str, made_by: str) -> Iterator[None]:
     """Turn what a missing or damaged file raises into a `DdimError`."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ddim.errors import DdimError
-from ddim.files import atomic, read_json, read_npy, write_json
+from ddim.files import atomic, read_float32, read_json, write_json
 
 FACTS = "embeddings.json"
 OFF = "off.json"
@@ -39,14 +39,9 @@ def load(folder: Path, part: str) -> np.ndarray:
 
     Raises `DdimError` for missing or foreign files.
     """
-    path, told = folder / f"{part}.npy", facts(folder)
-    embeddings, shape = read_npy(path, made_by="embed"), (told["tokens"], told["width"])
-    if embeddings.dtype != np.float32 or embeddings.shape[1:] != shape:
-        raise DdimError(
-            f"{path}: expected float32 embeddings of shape {shape}, as {FACTS} says; "
-            f"received {embeddings.dtype} {embeddings.shape}; run embed again"
-        )
-    return embeddings
+    told = facts(folder)
+    shape = None, told["tokens"], told["width"]
+    return read_float32(folder / f"{part}.npy", shape, made_by="embed")
 
 
 def facts(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from ddim.data import crops, normalizer
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
-from ddim.files import atomic, read_json, read_npy, write_json
+from ddim.files import atomic, read_float32, read_json, write_json
 
 NORMALIZER = "normalizer.json"
 FACTS = "latents.json"
@@ -49,14 +49,8 @@ def load(folder: Path, part: str) -> np.ndarray:
 
     Raises `DdimError` for missing or foreign files.
     """
-    path, shape = folder / f"{part}.npy", tuple(facts(folder)["shape"])
-    latents = read_npy(path, made_by="encode")
-    if latents.dtype != np.float32 or latents.shape[1:] != shape:
-        raise DdimError(
-            f"{path}: expected float32 latents of shape {shape}, as {FACTS} says; "
-            f"received {latents.dtype} {latents.shape}; run encode again"
-        )
-    return latents
+    shape = (None, *facts(folder)["shape"])
+    return read_float32(folder / f"{part}.npy", shape, made_by="encode")
 
 
 def facts(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ddim.data import crops
 from ddim.errors import DdimError
-from ddim.files import atomic, read_json, read_npy, write_json
+from ddim.files import atomic, read_float32, read_json, write_json
 from ddim.metrics import inception
 from ddim.metrics.features import spread
 from ddim.metrics.inception import Encoder
@@ -94,11 +94,6 @@ def load_train(folder: Path, conditions: Mapping[str, Any]) -> np.ndarray:
 def _read(
     folder: Path, name: str, conditions: Mapping[str, Any], count: str
 ) -> np.ndarray:
-    features = read_npy(folder / name, made_by="reference")
-    shape = (conditions.get(count), conditions.get("dims"))
-    if features.shape != shape or features.dtype != np.float32:
-        raise DdimError(
-            f"{folder / name}: expected float32 features of shape {shape}; received "
-            f"{features.dtype} {features.shape}; run the stage reference again"
-        )
+    shape = (conditions.get(count) or 0, conditions.get("dims") or 0)
+    features = read_float32(folder / name, shape, made_by="reference")
     return np.array(features)

@@ -15,6 +15,8 @@ from tests.conftest import ROOT
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor, "_seconds", lambda dtype, repetitions=5: 1.0)
+    monkeypatch.setattr(doctor, "MEMORY", 0)  # whatever this machine has
+    monkeypatch.setattr(doctor, "DISK", 0)
     return tmp_path
 
 

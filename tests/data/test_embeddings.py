@@ -20,7 +20,7 @@ def test_what_was_saved_comes_back(tmp_path):
         (
             np.zeros((4, 2, 3), np.float32),
             FACTS,
-            r"\(3, 2\).*received float32 \(4, 2, 3",
+            r"\(n, 3, 2\).*received float32 \(4, 2, 3",
         ),
         (np.zeros((4, 3, 2)), FACTS, "received float64"),
         (np.zeros((4, 3, 2), np.float32), {"tokens": 3}, "run embed again"),

@@ -51,5 +51,5 @@ def test_refuses_latents_that_are_not_there(tmp_path):
 def test_refuses_latents_of_another_shape(tmp_path):
     save(tmp_path)
     np.save(tmp_path / "train.npy", LATENTS[..., :1])
-    with pytest.raises(DdimError, match="run encode again"):
+    with pytest.raises(DdimError, match="run the stage encode again"):
         latents.load(tmp_path, "train")
