@@ -1,4 +1,4 @@
-"""The page itself: components, tabs, and the server behind them."""
+"""The page itself: its tabs, and the server behind them."""
 
 import html
 import os
@@ -12,13 +12,11 @@ from typing import Any
 
 import gradio as gr
 
-from ddim.diffusion.samplers import SAMPLERS
-from ddim.diffusion.time_grids import GRIDS
 from ddim.errors import DdimError
 from ddim.files import MEBIBYTE
 from ddim.inference.model import Model
-from ddim.page import tabs
-from ddim.page.choices import MOST_IMAGES, MOST_STEPS, Choices
+from ddim.page import components, tabs
+from ddim.page.choices import Choices
 from ddim.page.uploads import MOST_MEGABYTES
 from ddim.pictures.layout import save_gif
 
@@ -41,17 +39,12 @@ DRAW_AT_ONCE = """() => {
 }"""
 """Draws what a link asks for, or samples; there is no image to invert yet."""
 
-STEP_COUNTS = (1, 2, 3, 5, 10, 20, 50)
 QUEUE = 64
 """Requests that wait, at most; one is worked on at a time."""
 CLEARING = (60, 900)
 """Seconds between clearings of pictures, and the age of those that go."""
 
 Answer = Iterator[tuple[Any, ...]]
-
-
-Fields = dict[str, Any]
-"""Components by the field of `Choices` that they hold."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ class Tab:
     text: str
     draw: Callable[..., Iterator[tabs.Shown]] | None
     """Takes the model, the choices, and the values of `own`."""
-    ask: Callable[[Model], tuple[Fields, list[Any]]] = lambda model: ({}, [])
+    ask: Callable[[Model], tuple[components.Fields, list[Any]]] = lambda model: ({}, [])
     """Makes components: those of fields of `Choices`, and `own`."""
 
 
@@ -76,7 +69,7 @@ def build(models: Mapping[str, Model]) -> gr.Blocks:
         gr.Markdown(_about(name, model))
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
-                fields = _shared(model)
+                fields = components.shared(model)
                 link = gr.Textbox(
                     label="Link to these choices", interactive=False, buttons=["copy"]
                 )
@@ -158,38 +151,6 @@ def _about(name: str, model: Model) -> str:
     )
 
 
-def _shared(model: Model) -> Fields:
-    """What holds for all tabs."""
-    start, conditional = Choices.fitting(model), model.class_names or model.reads_text
-    if model.class_names:
-        names = [("all in turn", ""), *((name, name) for name in model.class_names)]
-        subject: Any = gr.Dropdown(names, value="", label="Class")
-    else:
-        subject = gr.Textbox(
-            label="Prompt",
-            placeholder=", ".join(model.trained.description.conditioning.names[:1]),
-            visible=model.reads_text,
-        )
-    return {
-        "seed": gr.Number(start.seed, label="Seed", info="of the noise", precision=0),
-        "steps": gr.Slider(1, MOST_STEPS, start.steps, step=1, label="Steps"),
-        "sampler": gr.Dropdown(
-            _samplers_of(model), value=start.sampler, label="Sampler"
-        ),
-        "grid": gr.Dropdown([*GRIDS], value=start.grid, label="Grid of times"),
-        "guidance_scale": gr.Slider(
-            *(0, 20, start.guidance_scale),
-            step=0.1,
-            label="Guidance",
-            info="1 is none",
-            visible=bool(conditional),
-        ),
-        "images": gr.Slider(1, MOST_IMAGES, start.images, step=1, label="Images"),
-        "subject": subject,
-        "negative": gr.Textbox(label="Negative prompt", visible=model.reads_text),
-    }
-
-
 def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
     name, *others = models
 
@@ -203,14 +164,14 @@ def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
             "Steps",
             "One noise in fewer and more steps.",
             tabs.over_steps,
-            _ask_steps,
+            components.ask_steps,
         ),
         Tab(
             "interpolate",
             "Interpolate",
             "From the seed on the left to another one, or between two images.",
             tabs.interpolate,
-            _ask_ends,
+            components.ask_ends,
         ),
         Tab(
             "invert",
@@ -218,7 +179,7 @@ def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
             "Find the noise of an image, and draw it again from that. With a change "
             "above 0, or another class or prompt on the left, it is drawn differently.",
             tabs.invert,
-            _ask_image,
+            components.ask_image,
         ),
         Tab(
             "see",
@@ -226,7 +187,7 @@ def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
             "A noisy image, and the network's guess of what is in it. Without an "
             "image, those of the seed.",
             tabs.see,
-            _ask_time,
+            components.ask_time,
         ),
         Tab(
             "compare",
@@ -247,67 +208,8 @@ def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
     ]
 
 
-def _ask_steps(model: Model) -> tuple[Fields, list[Any]]:
-    samplers = _samplers_of(model)
-    steps = gr.CheckboxGroup(
-        STEP_COUNTS, value=[*STEP_COUNTS[:-1]], label="Numbers of steps"
-    )
-    return {}, [steps, gr.CheckboxGroup(samplers, value=samplers, label="Samplers")]
-
-
-def _ask_ends(model: Model) -> tuple[Fields, list[Any]]:
-    with gr.Row():
-        fields = {
-            "last_seed": gr.Number(label="Last seed", precision=0),
-            "frames": gr.Slider(2, MOST_IMAGES, step=1, label="Images on the way"),
-        }
-    with gr.Accordion("Between two images of your own", open=False), gr.Row():
-        return fields, [_upload("First image"), _upload("Last image")]
-
-
-def _ask_image(model: Model) -> tuple[Fields, list[Any]]:
-    with gr.Row():
-        image = _upload("Image")
-        with gr.Column():
-            fields = {
-                "shows": gr.Textbox(
-                    label="What the image shows",
-                    info="its class, or a text about it",
-                    visible=bool(model.class_names or model.reads_text),
-                ),
-                "change": gr.Slider(
-                    0, 1, step=0.05, label="Change", info="towards the seed's noise"
-                ),
-            }
-    return fields, [image]
-
-
-def _ask_time(model: Model) -> tuple[Fields, list[Any]]:
-    time = gr.Slider(0.01, 1, step=0.01, label="Diffusion time", info="1 is all noise")
-    with gr.Accordion("An image of your own", open=False):
-        return {"time": time}, [_upload("Image")]
-
-
-def _upload(label: str) -> gr.Image:
-    """An image to upload, handed over as the path of the file as it came.
-
-    Gradio itself would open it, and say "Error" where that fails.
-    """
-    image = gr.Image(label=label, sources=["upload", "clipboard"], height=220)
-    vars(image)["preprocess"] = lambda payload: payload and payload.path
-    return image
-
-
-def _samplers_of(model: Model) -> list[str]:
-    """Those that fit: a distilled model has one of its own."""
-    own = "consistency"
-    if model.trained.description.sampler == own:
-        return [own]
-    return [name for name in SAMPLERS if name != own]
-
-
 def _add(
-    tab: Tab, model: Model, fields: Fields
+    tab: Tab, model: Model, fields: components.Fields
 ) -> Callable[[list[Any], gr.Textbox], None]:
     """Make the tab, and add to `fields`; returns what wires it to all of them."""
     with gr.Tab(tab.title, id=tab.name):

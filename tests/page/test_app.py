@@ -5,7 +5,7 @@ from PIL import Image
 
 gr = pytest.importorskip("gradio", reason="the extra page is not installed")
 
-from ddim.page import app, tabs  # noqa: E402
+from ddim.page import app, components, tabs  # noqa: E402
 from ddim.page.choices import Choices  # noqa: E402
 
 START = dict(Choices(steps=2, images=2))
@@ -86,5 +86,5 @@ def test_an_upload_is_handed_over_unopened(tmp_path):
     path = tmp_path / "text.png"
     path.write_text("no image")
     uploaded = gr.Image().data_model(path=str(path), orig_name="x.svg")
-    assert app._upload("Image").preprocess(uploaded) == str(path)
-    assert app._upload("Image").preprocess(None) is None
+    assert components.upload("Image").preprocess(uploaded) == str(path)
+    assert components.upload("Image").preprocess(None) is None

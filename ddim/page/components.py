@@ -1,0 +1,106 @@
+"""What the page asks: components for the choices, shared by all tabs or of one tab."""
+
+from typing import Any
+
+import gradio as gr
+
+from ddim.diffusion.samplers import SAMPLERS
+from ddim.diffusion.time_grids import GRIDS
+from ddim.inference.model import Model
+from ddim.page.choices import MOST_IMAGES, MOST_STEPS, Choices
+
+STEP_COUNTS = (1, 2, 3, 5, 10, 20, 50)
+
+Fields = dict[str, Any]
+"""Components by the field of `Choices` that they hold."""
+
+
+def shared(model: Model) -> Fields:
+    """What holds for all tabs."""
+    start, conditional = Choices.fitting(model), model.class_names or model.reads_text
+    if model.class_names:
+        names = [("all in turn", ""), *((name, name) for name in model.class_names)]
+        subject: Any = gr.Dropdown(names, value="", label="Class")
+    else:
+        subject = gr.Textbox(
+            label="Prompt",
+            placeholder=", ".join(model.trained.description.conditioning.names[:1]),
+            visible=model.reads_text,
+        )
+    return {
+        "seed": gr.Number(start.seed, label="Seed", info="of the noise", precision=0),
+        "steps": gr.Slider(1, MOST_STEPS, start.steps, step=1, label="Steps"),
+        "sampler": gr.Dropdown(
+            _samplers_of(model), value=start.sampler, label="Sampler"
+        ),
+        "grid": gr.Dropdown([*GRIDS], value=start.grid, label="Grid of times"),
+        "guidance_scale": gr.Slider(
+            *(0, 20, start.guidance_scale),
+            step=0.1,
+            label="Guidance",
+            info="1 is none",
+            visible=bool(conditional),
+        ),
+        "images": gr.Slider(1, MOST_IMAGES, start.images, step=1, label="Images"),
+        "subject": subject,
+        "negative": gr.Textbox(label="Negative prompt", visible=model.reads_text),
+    }
+
+
+def ask_steps(model: Model) -> tuple[Fields, list[Any]]:
+    samplers = _samplers_of(model)
+    steps = gr.CheckboxGroup(
+        STEP_COUNTS, value=[*STEP_COUNTS[:-1]], label="Numbers of steps"
+    )
+    return {}, [steps, gr.CheckboxGroup(samplers, value=samplers, label="Samplers")]
+
+
+def ask_ends(model: Model) -> tuple[Fields, list[Any]]:
+    with gr.Row():
+        fields = {
+            "last_seed": gr.Number(label="Last seed", precision=0),
+            "frames": gr.Slider(2, MOST_IMAGES, step=1, label="Images on the way"),
+        }
+    with gr.Accordion("Between two images of your own", open=False), gr.Row():
+        return fields, [upload("First image"), upload("Last image")]
+
+
+def ask_image(model: Model) -> tuple[Fields, list[Any]]:
+    with gr.Row():
+        image = upload("Image")
+        with gr.Column():
+            fields = {
+                "shows": gr.Textbox(
+                    label="What the image shows",
+                    info="its class, or a text about it",
+                    visible=bool(model.class_names or model.reads_text),
+                ),
+                "change": gr.Slider(
+                    0, 1, step=0.05, label="Change", info="towards the seed's noise"
+                ),
+            }
+    return fields, [image]
+
+
+def ask_time(model: Model) -> tuple[Fields, list[Any]]:
+    time = gr.Slider(0.01, 1, step=0.01, label="Diffusion time", info="1 is all noise")
+    with gr.Accordion("An image of your own", open=False):
+        return {"time": time}, [upload("Image")]
+
+
+def upload(label: str) -> gr.Image:
+    """An image to upload, handed over as the path of the file as it came.
+
+    Gradio itself would open it, and say "Error" where that fails.
+    """
+    image = gr.Image(label=label, sources=["upload", "clipboard"], height=220)
+    vars(image)["preprocess"] = lambda payload: payload and payload.path
+    return image
+
+
+def _samplers_of(model: Model) -> list[str]:
+    """Those that fit: a distilled model has one of its own."""
+    own = "consistency"
+    if model.trained.description.sampler == own:
+        return [own]
+    return [name for name in SAMPLERS if name != own]
