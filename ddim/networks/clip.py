@@ -19,6 +19,8 @@ from ddim.files import DAMAGED
 from ddim.paths import Paths, resolve
 
 BATCH = 64
+MOST_KNOWN = 1000
+"""Texts whose embeddings are kept: a served model is asked for more and more."""
 END_OF_WORD = "</w>"
 
 
@@ -53,7 +55,10 @@ class Clip:
         for start in range(0, len(new), BATCH):
             some = new[start : start + BATCH]
             self.known.update(zip(some, self._embed(some), strict=True))
-        return np.stack([self.known[one] for one in asked])
+        found = np.stack([self.known[one] for one in asked])
+        if len(self.known) > MOST_KNOWN:
+            self.known.clear()
+        return found
 
     def _embed(self, asked: Sequence[tuple[str, int]]) -> np.ndarray:
         length = asked[0][1]

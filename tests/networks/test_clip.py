@@ -83,6 +83,16 @@ def test_texts_are_the_encoders_vectors_up_to_their_end(preset):
     np.testing.assert_array_equal(rows[0], rows[3])
 
 
+def test_many_texts_are_not_all_kept(preset, monkeypatch):
+    monkeypatch.setattr(clip, "MOST_KNOWN", 2)
+    loaded = replace(clip.load(preset[0]), known={})
+    few = loaded.embed(["red", "a"], TOKENS)
+    assert len(loaded.known) == 2
+    again = loaded.embed(["red", "a", "b"], TOKENS)
+    assert not loaded.known
+    np.testing.assert_allclose(again[:2], few, atol=1e-6)
+
+
 def test_what_is_too_long_is_cut_but_ends(preset, capsys):
     folder, encoder = preset
     loaded = clip.load(folder)
