@@ -106,7 +106,7 @@ def read_float32(
         for asked, length in zip(shape, array.shape, strict=True)
     )
     if not fits or array.dtype != np.float32:
-        told = ", ".join("n" if length is None else str(length) for length in shape)
+        told = one_line(", ".join("n" if one is None else str(one) for one in shape))
         raise DdimError(
             f"{path}: expected float32 of shape ({told}); received {array.dtype} "
             f"{array.shape}; run the stage {made_by} again"

@@ -13,8 +13,11 @@ from ddim.networks.description import (
     TextDescription,
 )
 from ddim.paths import Paths
+from ddim.tracking import store
 
 runtime.setup("tensorflow", "float32", deterministic=True)
+# Before MLflow's first import, which some tests make themselves.
+os.environ |= store.SWITCHES | os.environ
 
 import keras
 import numpy as np
