@@ -73,13 +73,18 @@ PATHS = Paths()
 """Those of the pipeline in `dvc.yaml`."""
 
 
+PROJECT = "DDIM_PROJECT"
+"""Names the project's folder to an experiment that runs in a clone of it."""
+
+
 def project() -> Path:
-    """The project's folder.
+    """The project's folder: images, states of unfinished trainings, MLflow's database.
 
     DVC runs temporary and queued experiments in a copy that holds only tracked files,
-    and says in `DVC_ROOT` where the project is.
+    and says in `DVC_ROOT` where the project is. A worker's clone may belong to a
+    project on a shared disk, which `DDIM_PROJECT` names.
     """
-    return Path(os.environ.get("DVC_ROOT", "."))
+    return Path(os.environ.get(PROJECT) or os.environ.get("DVC_ROOT", "."))
 
 
 def resolve(path: str | Path) -> Path:

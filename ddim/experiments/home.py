@@ -1,0 +1,83 @@
+"""Where experiments come from and where their results go."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddim import git
+from ddim.errors import DdimError
+
+IDENTITY = {"name": "ddim", "email": "ddim@localhost"}
+"""Whose commits experiments are where git knows no user."""
+PASSED = ("MLFLOW_", "DDIM_", "AWS_", "KERAS_BACKEND")
+"""Beginnings of the environment variables that a worker gets from its starter."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """What a worker must know of the repository that it works for."""
+
+    git: str
+    """Address that workers clone and push experiments to."""
+    project: str | None
+    """The project's folder on a disk that every worker sees, if there is one."""
+    dvc: Mapping[str, Any]
+    """DVC's settings for a clone: its remotes, or the folder of a shared cache."""
+    identity: Mapping[str, str]
+    """`name` and `email` of the author of experiments."""
+
+    @property
+    def has_remote(self) -> bool:
+        """Whether data come and go through a DVC remote, not a shared cache."""
+        return "remote" in self.dvc
+
+
+def home(through: str | None = None) -> Home:
+    """That of the project in the working directory.
+
+    Workers clone its folder, which they must see; `through` names a git remote instead,
+    such as origin, for workers that do not see it. Data go through the default DVC
+    remote if there is one, else through the project's own cache. Raises `DdimError` if
+    a git remote is given without a DVC remote, or is unknown.
+    """
+    from dvc.repo import Repo
+
+    with Repo(".") as repo:
+        config = repo.config
+        default = config["core"].get("remote")
+        shared = {"cache": {"dir": str(Path(repo.cache.local_cache_dir).resolve())}}
+        remotes = {"remote": dict(config["remote"]), "core": {"remote": default}}
+    if through and not default:
+        raise DdimError(
+            f"--through {through}: expected a default DVC remote for the data "
+            "(dvc remote add --default NAME ADDRESS); received none"
+        )
+    folder = str(Path().resolve())
+    return Home(
+        git=_address(through) if through else folder,
+        project=None if through else folder,
+        dvc=remotes if default else shared,
+        identity={key: _configured(key) for key in IDENTITY},
+    )
+
+
+def environment() -> dict[str, str]:
+    """The variables that a worker on another machine gets from this one."""
+    return {name: text for name, text in os.environ.items() if name.startswith(PASSED)}
+
+
+def _address(remote: str) -> str:
+    address = git.output_of("remote", "get-url", remote).strip()
+    if not address:
+        known = git.output_of("remote").split()
+        raise DdimError(
+            f"--through: expected a git remote: {', '.join(known) or 'there is none'}; "
+            f"received {remote}"
+        )
+    return str(Path(address).resolve()) if Path(address).exists() else address
+
+
+def _configured(key: str) -> str:
+    return git.output_of("config", f"user.{key}").strip() or IDENTITY[key]
