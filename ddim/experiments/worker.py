@@ -1,8 +1,7 @@
 """A worker: runs one experiment in a clone of its own, and sends home what came out.
 
-Whoever starts experiments (Ray, Slurm, a search) starts this. `python -m
-ddim.experiments.worker` reads an experiment and its home as JSON, and ends when the
-process that started it does.
+Whoever starts experiments (Ray, Slurm, a search) starts this, in its own process or by
+`COMMAND`, which ends when the process that started it does.
 """
 
 import json
@@ -15,12 +14,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 from filelock import FileLock, Timeout
 
@@ -33,6 +33,12 @@ LOCK_SECONDS = 60
 """An earlier attempt that is just being stopped has so long to end."""
 STOP_SECONDS = 30
 """A training that is stopped has so long to end by itself."""
+COMMAND = ("sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", __name__)
+"""Reads `message` from standard input and prints figures as JSON.
+
+The shell stands between, since Ray kills the children of a worker that ends: this
+program, its grandchild, has then time to stop the training and to clear up.
+"""
 OUTSIDE = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE", PROJECT)
 """Variables of an experiment that starts another, which must not reach it."""
 
@@ -72,6 +78,15 @@ def figures(clone: Path) -> dict[str, Any]:
     """The summary of the training in a clone; empty before its end."""
     path = clone / PATHS.training
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def last_epoch(clone: Path) -> dict[str, float]:
+    """`epoch` and `val_kid` of the last finished epoch; empty before the first."""
+    try:
+        last = pd.read_csv(clone / PATHS.history).iloc[-1]
+    except (OSError, ValueError, IndexError):
+        return {}
+    return {key: float(last[key]) for key in ("epoch", "val_kid") if key in last}
 
 
 def reference(experiment: Experiment) -> str:
@@ -211,27 +226,31 @@ def _git(where: str | Path, *arguments: str) -> str:
 
 
 def message(experiment: Experiment, home: Home) -> str:
-    """What `main` reads."""
-    return json.dumps({"experiment": asdict(experiment), "home": asdict(home)})
+    """What `main` reads; it ends when this process does."""
+    given = {"experiment": asdict(experiment), "home": asdict(home)}
+    return json.dumps({**given, "starter": os.getpid()})
 
 
-def _end_with_parent() -> None:
-    """Stop this program when the one that started it is gone."""
+def _end_with(starter: int) -> None:
+    """Stop this program when the one that started it, or the shell between, is gone."""
     parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(1)
+    with suppress(psutil.NoSuchProcess):
+        started = psutil.Process(starter)
+        while os.getppid() == parent and started.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:
     """Run the experiment on standard input; print its figures as JSON."""
     given = json.load(sys.stdin)
-    one = given["experiment"]
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    experiment = Experiment(
-        one["name"], tuple(one["overrides"]), one["commit"], tuple(one["targets"])
-    )
-    print(json.dumps(run(experiment, Home(**given["home"]))))
+    threading.Thread(target=_end_with, args=[given["starter"]], daemon=True).start()
+    one = {key: _hashable(value) for key, value in given["experiment"].items()}
+    print(json.dumps(run(Experiment(**one), Home(**given["home"]))))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 if __name__ == "__main__":
