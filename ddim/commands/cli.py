@@ -20,7 +20,10 @@ from ddim.settings.params import validate_section
 MODULES = dict.fromkeys(("sample", "animate", "invert", "interpolate"), "draw")
 """Where the function of a command is, unless in a module of its name."""
 
-WITHOUT_KERAS = options.Compare, options.Doctor, options.Report, options.Page
+WITHOUT_KERAS = (
+    *(options.Compare, options.Doctor, options.Report, options.Page),
+    options.Cluster,
+)
 """Commands that set Keras up themselves, if they need it."""
 
 
@@ -94,7 +97,8 @@ def _add(command: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
         return
     if collection in (tuple, dict):
         details |= {"action": "append", "default": []}
-    command.add_argument(name, dest=key, **details)
+    letters = [options.LETTERS[name]] if name in options.LETTERS else []
+    command.add_argument(*letters, name, dest=key, **details)
 
 
 def _kind(annotation: Any) -> Any:

@@ -33,9 +33,11 @@ SHORT_NAMES = {
         "options": "option",
         "guidance_scale": "guidance",
     },
-    **{"as_json": "json", "all_commits": "all"},
+    **{"as_json": "json", "all_commits": "all", "overrides": "set-param"},
 }
 """Of options that are not called like their field."""
+LETTERS = {"--set-param": "-S", "--name": "-n"}
+"""Of options that DVC gives a letter."""
 
 
 def option_name(field: str) -> str:
@@ -278,9 +280,61 @@ class Page(ModelOption):
     )
 
 
+Processors = Annotated[Integer, Field(ge=1, le=1024)]
+
+
+class Sweep(Command):
+    """Options of the commands that run many experiments."""
+
+    overrides: tuple[Text, ...] = Field(
+        (),
+        description="setting, as in train.loss=mae,mse: with several values one "
+        "experiment each; may be repeated, then all combinations",
+    )
+    name: Text = Field("", description="beginning of the experiments' names")
+    stage: tuple[Text, ...] = Field(
+        (), description="last stage to run; may be repeated; all stages if not given"
+    )
+    cpus: Processors = Field(1, description="processor cores of each experiment")
+    gpus: Annotated[float, Field(ge=0, le=1024)] = Field(
+        0, description="of each experiment; 0.5 lets two share one"
+    )
+    address: Text | None = Field(
+        None,
+        description="of a Ray cluster, as auto or HOST:6379; RAY_ADDRESS or this "
+        "machine alone if not given",
+    )
+    through: Text | None = Field(
+        None,
+        description="git remote, as origin, for workers that do not see this folder",
+    )
+
+
+class Cluster(Sweep):
+    """Run a sweep of experiments, on a Ray cluster or as tasks of Slurm."""
+
+    action: Literal["run", "task"] = Field(
+        alias="ACTION",
+        description="run: all of them, by Ray; task: one of them, here and now",
+    )
+    recipe: Text | None = Field(None, description="its experiments, such as ladder's")
+    seeds: Count | None = Field(
+        None,
+        description="each experiment of the recipe with so many values of train.seed",
+    )
+    hosts: Processors = Field(
+        1,
+        description="nodes that train one experiment together, with --gpus each (JAX)",
+    )
+    number: Annotated[Integer, Field(ge=0)] | None = Field(
+        None, description="task: which one, from 0 on; SLURM_ARRAY_TASK_ID if not given"
+    )
+    as_json: Flag = Field(False, description="print JSON")
+
+
 COMMANDS = (
     *(Sample, Animate, Invert, Interpolate),
-    *(Evaluate, Compare, Report, Export, Doctor, Page),
+    *(Evaluate, Compare, Report, Export, Doctor, Page, Cluster),
 )
 
 METHOD_HELP = {

@@ -6,9 +6,10 @@ when its node is lost. Each task runs a worker, see `ddim.experiments.worker`.
 
 import json
 import os
+import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from ddim.experiments import home as homes
 from ddim.experiments import worker
 from ddim.experiments.home import Home
 from ddim.experiments.sweep import Experiment
+from ddim.training.devices import ADDRESSES, COUNT, NUMBER
 
 LOOK_SECONDS = 1.0
 """How often a task looks how far its training is."""
 RETRIES = 5
 """How often Ray starts an experiment again whose node was lost."""
+LOST_SECONDS = 30
+"""How long to look for a lost node after a training with several has failed."""
 WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
 """Variables that keep a training within the processor cores that it has reserved."""
@@ -91,19 +95,32 @@ class Engine:
             ray.cancel(task, force=True)
         ray.shutdown()
 
+    @property
+    def running(self) -> bool:
+        """Whether any experiment has not ended."""
+        return bool(self._tasks)
+
     def start(
-        self, experiment: Experiment, variables: Mapping[str, str] | None = None
+        self,
+        experiment: Experiment,
+        variables: Mapping[str, str] | None = None,
+        hosts: int = 1,
     ) -> None:
         """Run an experiment as soon as there is room; `variables` are for its stages.
 
-        Raises `DdimError` if the cluster has no node that could ever run it.
+        With several `hosts`, as many nodes train it together. Raises `DdimError` if the
+        cluster has not so many nodes that could ever run it.
         """
-        self._check_room()
-        task = _ray().remote(max_retries=RETRIES)(work)
-        placed = task.options(num_cpus=self.cpus, num_gpus=self.gpus)
+        self._check_room(hosts)
+        ray, task = _ray(), work if hosts == 1 else gang
+        lost = [ray.exceptions.RaySystemError, ray.exceptions.WorkerCrashedError]
+        room = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        retried = ray.remote(max_retries=RETRIES, retry_exceptions=lost)(task)
+        placed = retried.options(**(room if hosts == 1 else {"num_cpus": 0}))
         limits = dict.fromkeys(THREADS, str(self.cpus))
         every = homes.environment() | limits | dict(variables or {})
-        started = placed.remote(experiment, self.home, every, self._board)
+        more = () if hosts == 1 else ([room] * hosts,)
+        started = placed.remote(experiment, self.home, every, self._board, *more)
         self.progress[experiment.name] = Progress()
         self._tasks[started] = experiment.name
 
@@ -139,17 +156,19 @@ class Engine:
         except ray.exceptions.RayError as error:
             one.state, one.reason = FAILED, one_line(str(error).strip())[:300]
 
-    def _check_room(self) -> None:
+    def _check_room(self, hosts: int) -> None:
         """Ray would wait for ever for a node that is not there."""
         nodes = [each["Resources"] for each in _ray().nodes() if each["Alive"]]
-        if not any(
-            node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus
+        fit = [
+            node
             for node in nodes
-        ):
+            if node.get("CPU", 0) >= self.cpus and node.get("GPU", 0) >= self.gpus
+        ]
+        if len(fit) < hosts:
             has = [f"{n.get('CPU', 0):g} and {n.get('GPU', 0):g}" for n in nodes]
             raise DdimError(
-                f"--cpus, --gpus: expected what a node has ({'; '.join(has)}); received "
-                f"{self.cpus} and {self.gpus:g}"
+                f"--cpus, --gpus, --hosts: expected what the nodes have "
+                f"({'; '.join(has)}); received {self.cpus}, {self.gpus:g} and {hosts}"
             )
 
 
@@ -171,14 +190,20 @@ class Board:
 
 
 def work(
-    experiment: Experiment, home: Home, variables: Mapping[str, str], board: Any
+    experiment: Experiment,
+    home: Home,
+    variables: Mapping[str, str],
+    board: Any,
+    together: Mapping[str, str] = worker.NONE,
 ) -> dict[str, Any]:
     """The task: run a worker until it ends, and tell the board. Returns its figures.
 
-    Raises `DdimError` if the experiment fails.
+    `together` says which of several processes it is. Raises `DdimError` if the
+    experiment fails.
     """
     ray = _ray()
-    ray.get(board.begin.remote(experiment.name, ray.util.get_node_ip_address()))
+    if together.get(NUMBER, "0") == "0":
+        ray.get(board.begin.remote(experiment.name, ray.util.get_node_ip_address()))
     child = subprocess.Popen(
         worker.COMMAND,
         env={**os.environ, **variables, "PYTHONPATH": str(_package().parent)},
@@ -188,7 +213,7 @@ def work(
         text=True,
     )
     clone = worker.folder(experiment, home)
-    text: str | None = worker.message(experiment, home)
+    text: str | None = worker.message(experiment, home, together)
     while True:
         try:
             printed, errors = child.communicate(text, timeout=LOOK_SECONDS)
@@ -201,6 +226,67 @@ def work(
         lines = errors.strip().splitlines() or [f"exit code {child.returncode}"]
         raise DdimError(lines[-1].removeprefix("error: "))
     return json.loads(printed.splitlines()[-1])
+
+
+def gang(
+    experiment: Experiment,
+    home: Home,
+    variables: Mapping[str, str],
+    board: Any,
+    rooms: Sequence[Mapping[str, float]],
+) -> dict[str, Any]:
+    """The task of an experiment on several nodes: a worker on each, all at once.
+
+    Raises an error of Ray if a node is lost, so that Ray starts all of them again.
+    """
+    ray = _ray()
+    bundles = [{"CPU": room["num_cpus"], "GPU": room["num_gpus"]} for room in rooms]
+    group = ray.util.placement_group(bundles, strategy="STRICT_SPREAD")
+    ray.get(group.ready())
+
+    def on(number: int, function: Any) -> Any:
+        place = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(
+            group, placement_group_bundle_index=number
+        )
+        remote = ray.remote(max_retries=0, scheduling_strategy=place, **rooms[number])
+        return remote(function)
+
+    address = ray.get(on(0, _free_address).remote())
+    parts = [
+        {ADDRESSES: address, COUNT: str(len(rooms)), NUMBER: str(number)}
+        for number in range(len(rooms))
+    ]
+    tasks = [
+        on(number, work).remote(experiment, home, variables, board, part)
+        for number, part in enumerate(parts)
+    ]
+    try:
+        return _leaders(tasks)
+    finally:
+        for task in tasks:
+            ray.cancel(task, force=True)
+        ray.util.remove_placement_group(group)
+
+
+def _leaders(tasks: Sequence[Any]) -> dict[str, Any]:
+    """What the first task returns; raises what went wrong in any, a lost node first."""
+    ray, waiting = _ray(), [*tasks]
+    while tasks[0] in waiting:
+        ended, waiting = ray.wait(waiting)
+        try:
+            ray.get(ended)
+        except ray.exceptions.RayTaskError:
+            gone, _ = ray.wait(waiting, num_returns=len(waiting), timeout=LOST_SECONDS)
+            ray.get(gone)
+            raise
+    return ray.get(tasks[0])
+
+
+def _free_address() -> str:
+    """This node's address with a port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return f"{_ray().util.get_node_ip_address()}:{probe.getsockname()[1]}"
 
 
 def _package() -> Path:

@@ -1,12 +1,12 @@
 """Where experiments come from and where their results go."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddim import git
+from ddim import dvc, git
 from ddim.errors import DdimError
 
 IDENTITY = {"name": "ddim", "email": "ddim@localhost"}
@@ -23,7 +23,7 @@ class Home:
     """Address that workers clone and push experiments to."""
     project: str | None
     """The project's folder on a disk that every worker sees, if there is one."""
-    dvc: Mapping[str, Any]
+    data: Mapping[str, Any]
     """DVC's settings for a clone: its remotes, or the folder of a shared cache."""
     identity: Mapping[str, str]
     """`name` and `email` of the author of experiments."""
@@ -31,7 +31,7 @@ class Home:
     @property
     def has_remote(self) -> bool:
         """Whether data come and go through a DVC remote, not a shared cache."""
-        return "remote" in self.dvc
+        return "remote" in self.data
 
 
 def home(through: str | None = None) -> Home:
@@ -58,8 +58,16 @@ def home(through: str | None = None) -> Home:
     return Home(
         git=_address(through) if through else folder,
         project=None if through else folder,
-        dvc=remotes if default else shared,
+        data=remotes if default else shared,
         identity={key: _configured(key) for key in IDENTITY},
+    )
+
+
+def fetch(through: str, names: Sequence[str]) -> None:
+    """Bring experiments and their data home from a git remote and the DVC remote."""
+    dvc.output_of(
+        *("exp", "pull", through, *names),
+        expected=f"to bring the experiments from {through}",
     )
 
 

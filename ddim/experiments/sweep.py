@@ -1,11 +1,18 @@
 """Which experiments a sweep has: the grammar of `dvc exp run --queue -S`."""
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from ddim import git
 from ddim.errors import DdimError, one_line
+from ddim.settings import overrides as changing
+from ddim.settings import params, recipes
 
 CODE = ("ddim", "stages", "dvc.yaml", "params.yaml", "recipes")
 """What decides an experiment and must be committed: a worker clones the commit."""
@@ -22,25 +29,108 @@ class Experiment:
     targets: tuple[str, ...] = field(default=())
     """Stages to run, with all before them; the whole pipeline if empty."""
 
+    @property
+    def reference(self) -> str:
+        """The name that DVC gives it in git."""
+        return f"refs/exps/{self.commit[:2]}/{self.commit[2:]}/{self.name}"
+
+    def on_devices(self, count: int) -> "Experiment":
+        """The same, trained on so many devices together, which JAX alone can do.
+
+        Settings that say so themselves are left as they are.
+        """
+        given = {each.partition("=")[0].lstrip("+") for each in self.overrides}
+        wanted = {"runtime.backend": "jax", "train.devices": count}
+        more = [f"{key}={wanted[key]}" for key in wanted if key not in given]
+        return replace(self, overrides=(*self.overrides, *more)) if count > 1 else self
+
+    def settings(self) -> dict[str, Any]:
+        """The whole of its `params.yaml`. Raises `DdimError` if a setting is wrong."""
+        from dvc.exceptions import DvcException
+        from dvc.utils.hydra import apply_overrides
+
+        with tempfile.TemporaryDirectory() as room:
+            path = Path(room) / "params.yaml"
+            committed = git.output_of("show", f"{self.commit}:./params.yaml")
+            path.write_text(committed, encoding="utf-8")
+            try:
+                apply_overrides(str(path), list(self.overrides))
+            except DvcException as error:
+                reason = one_line(str(error.__cause__ or error).split("\n")[0])
+                raise DdimError(f"-S: {reason}") from None
+            settings = params.read_yaml(path)
+        params.validate(settings)
+        return settings
+
 
 def experiments(
-    overrides: Sequence[str], prefix: str = "", targets: Sequence[str] = ()
+    overrides: Sequence[str],
+    prefix: str = "",
+    targets: Sequence[str] = (),
+    *,
+    recipe: str | None = None,
+    seeds: int | None = None,
 ) -> list[Experiment]:
     """Every combination of the values that the overrides list, in a fixed order.
 
     Their names say what differs between them, such as `loss-mse-seed-1`, after
-    `prefix`. Raises `DdimError` if an override cannot be read or code or settings are
-    not committed.
+    `prefix`. With `recipe`, the experiments of a recipe, each with all combinations;
+    with `seeds`, each of its many once per seed. Raises `DdimError` if an override
+    cannot be read, a setting is wrong, or code or settings are not committed.
     """
     commit = clean_commit()
     every = list(_combinations(overrides))
-    names = [_name(each, every, prefix) for each in every]
-    if len(set(names)) < len(names):
-        names = [f"{name}-{number}" for number, name in enumerate(names)]
-    return [
-        Experiment(name, tuple(each), commit, tuple(targets))
-        for name, each in zip(names, every, strict=True)
-    ]
+    found = []
+    for named, changes in _of_recipe(recipe, seeds):
+        start = "-".join(part for part in (prefix, named) if part)
+        names = [_name(each, every, start) for each in every]
+        if len(set(names)) < len(names):
+            names = [f"{name}-{number}" for number, name in enumerate(names)]
+        found += [
+            Experiment(name, (*changes, *each), commit, tuple(targets))
+            for name, each in zip(names, every, strict=True)
+        ]
+    for each in found:
+        each.settings()
+    return found
+
+
+def done(experiment: Experiment) -> bool:
+    """Whether the project has this experiment already.
+
+    Raises `DdimError` if it has another one of this name.
+    """
+    there = yaml.safe_load(
+        git.output_of("show", f"{experiment.reference}:./params.yaml") or "null"
+    )
+    if there is None:
+        return False
+    if there != experiment.settings():
+        raise DdimError(
+            f"--name: expected names that are free; there is an experiment "
+            f"{experiment.name} of other settings (dvc exp remove {experiment.name} "
+            "removes it)"
+        )
+    return True
+
+
+def _of_recipe(
+    recipe: str | None, seeds: int | None
+) -> Iterator[tuple[str, list[str]]]:
+    """Name and overrides of each experiment of a recipe; one without, if there is none.
+
+    The overrides lead from `params.yaml` to the recipe's settings.
+    """
+    if recipe is None:
+        if seeds is not None:
+            raise DdimError("--seeds: expected a --recipe of many; received none")
+        yield "", []
+        return
+    base = recipes.whole(recipes.DEFAULT)
+    now = params.read_yaml("params.yaml")
+    for name, changes in recipes.experiments(recipe, seeds).items():
+        settings = recipes.apply(base, changes)
+        yield name or recipe, [*changing.changes(now, settings).values()]
 
 
 def clean_commit() -> str:
@@ -79,9 +169,7 @@ def _combinations(overrides: Sequence[str]) -> Iterator[list[str]]:
         yield each["params.yaml"]
 
 
-def _name(
-    overrides: Sequence[str], every: Sequence[Sequence[str]], prefix: str
-) -> str:
+def _name(overrides: Sequence[str], every: Sequence[Sequence[str]], prefix: str) -> str:
     """Such as `prefix-loss-mse-seed-1`: what not all have in common."""
     differ = [
         override for override in overrides if any(override not in one for one in every)

@@ -13,21 +13,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 import psutil
+import yaml
 from filelock import FileLock, Timeout
 
 from ddim.errors import DdimError, one_line, one_plain_message
 from ddim.experiments.home import Home
 from ddim.experiments.sweep import Experiment
 from ddim.paths import PATHS, PROJECT
+from ddim.training.devices import NUMBER
 
 LOCK_SECONDS = 60
 """An earlier attempt that is just being stopped has so long to end."""
@@ -39,34 +42,56 @@ COMMAND = ("sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", __name__)
 The shell stands between, since Ray kills the children of a worker that ends: this
 program, its grandchild, has then time to stop the training and to clear up.
 """
+BEFORE_TRAIN = ("normalize", "reference", "embed", "encode")
+"""The stages that make what a training reads."""
+NONE: Mapping[str, str] = MappingProxyType({})
 OUTSIDE = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE", PROJECT)
 """Variables of an experiment that starts another, which must not reach it."""
 
 
-def run(experiment: Experiment, home: Home) -> dict[str, Any]:
+def run(
+    experiment: Experiment, home: Home, variables: Mapping[str, str] = NONE
+) -> dict[str, Any]:
     """Run the experiment unless its results are there; returns `metrics/train.json`.
 
     Clones the commit, runs the pipeline, pushes the experiment and its data, makes sure
     that they arrived, and deletes the clone. A training that was stopped elsewhere goes
-    on where the project's folder is shared. Raises `DdimError` if a step fails.
+    on where the project's folder is shared. `variables` are for the stages. Raises
+    `DdimError` if a step fails.
     """
-    clone = folder(experiment, home)
-    with _alone(clone):
+    with _alone(folder(experiment, home)) as clone:
         if arrived(experiment, home.git):
             return {}
-        try:
-            _clone(experiment, home, clone)
-            _reproduce(experiment, home, clone)
-            _push(experiment, home, clone)
-            return figures(clone)
-        finally:
-            shutil.rmtree(clone, ignore_errors=True)
+        _clone(experiment, home, clone)
+        _reproduce(experiment, home, clone, variables)
+        _push(experiment, home, clone)
+        return figures(clone)
 
 
-def folder(experiment: Experiment, home: Home) -> Path:
+def help_with(
+    experiment: Experiment, home: Home, variables: Mapping[str, str]
+) -> dict[str, Any]:
+    """Compute this process's share of a training on several hosts; returns nothing.
+
+    `variables` say which process of how many it is, see `ddim.training.devices`. The
+    data are made here as they are where process 0 runs the experiment.
+    """
+    number = variables[NUMBER]
+    with _alone(folder(experiment, home, f"-process-{number}")) as clone:
+        _clone(experiment, home, clone)
+        (clone / "params.yaml").write_text(
+            yaml.safe_dump(experiment.settings(), sort_keys=False), encoding="utf-8"
+        )
+        pull = ["--pull"] if home.has_remote else []
+        _dvc(clone, home, "repro", *pull, *BEFORE_TRAIN)
+        _logged(clone, home, ("stages.train",), variables)
+    return {}
+
+
+def folder(experiment: Experiment, home: Home, suffix: str = "") -> Path:
     """Where the clone of this experiment lies on this machine, while it runs."""
     key = sha256(f"{home.git} {experiment.commit}".encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"ddim-{key}-{experiment.name}"
+    return Path(tempfile.gettempdir()) / f"ddim-{key}-{experiment.name}{suffix}"
 
 
 def log_file(clone: Path) -> Path:
@@ -89,21 +114,18 @@ def last_epoch(clone: Path) -> dict[str, float]:
     return {key: float(last[key]) for key in ("epoch", "val_kid") if key in last}
 
 
-def reference(experiment: Experiment) -> str:
-    """The name that DVC gives an experiment in git."""
-    commit = experiment.commit
-    return f"refs/exps/{commit[:2]}/{commit[2:]}/{experiment.name}"
-
-
 def arrived(experiment: Experiment, address: str) -> str:
     """The commit of this experiment at a git address; empty if it is not there."""
-    line = _git(".", "ls-remote", address, reference(experiment))
+    line = _git(".", "ls-remote", address, experiment.reference)
     return line.partition("\t")[0]
 
 
 @contextmanager
-def _alone(clone: Path) -> Iterator[None]:
-    """Only one worker per clone; what a killed one has left is cleared away."""
+def _alone(clone: Path) -> Iterator[Path]:
+    """Only one worker per clone, which is deleted at the end.
+
+    What a killed worker has left is cleared away first.
+    """
     lock = FileLock(clone.with_name(f"{clone.name}.lock"), timeout=LOCK_SECONDS)
     try:
         lock.acquire()
@@ -115,8 +137,9 @@ def _alone(clone: Path) -> Iterator[None]:
     try:
         _end(_processes_in(clone))
         shutil.rmtree(clone, ignore_errors=True)
-        yield
+        yield clone
     finally:
+        shutil.rmtree(clone, ignore_errors=True)
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
@@ -143,16 +166,19 @@ def _clone(experiment: Experiment, home: Home, clone: Path) -> None:
     from dvc.config import Config
 
     with Config(str(clone / ".dvc")).edit("local") as config:
-        for section, values in home.dvc.items():
+        for section, values in home.data.items():
             config[section] = {**config.get(section, {}), **values}
 
 
-def _reproduce(experiment: Experiment, home: Home, clone: Path) -> None:
+def _reproduce(
+    experiment: Experiment, home: Home, clone: Path, variables: Mapping[str, str]
+) -> None:
     settings = [part for each in experiment.overrides for part in ("-S", each)]
     pull = ["--pull"] if home.has_remote else []
     _dvc(clone, home, "checkout", "--quiet", "--allow-missing")
     named = ["--name", experiment.name, *settings]
-    _dvc(clone, home, "exp", "run", *pull, *named, *experiment.targets)
+    command = ("dvc", "exp", "run", *pull, *named, *experiment.targets)
+    _logged(clone, home, command, variables)
 
 
 def _push(experiment: Experiment, home: Home, clone: Path) -> None:
@@ -162,7 +188,7 @@ def _push(experiment: Experiment, home: Home, clone: Path) -> None:
     """
     data = ["--run-cache"] if home.has_remote else ["--no-cache"]
     _dvc(clone, home, "exp", "push", *data, home.git, experiment.name)
-    made = _git(clone, "rev-parse", reference(experiment))
+    made = _git(clone, "rev-parse", experiment.reference)
     there = arrived(experiment, home.git)
     if there != made:
         raise DdimError(
@@ -172,15 +198,24 @@ def _push(experiment: Experiment, home: Home, clone: Path) -> None:
 
 
 def _dvc(clone: Path, home: Home, *arguments: str) -> None:
-    """Run a DVC command in the clone, with the clone's own code; its output is logged.
+    _logged(clone, home, ("dvc", *arguments))
+
+
+def _logged(
+    clone: Path,
+    home: Home,
+    command: Sequence[str],
+    variables: Mapping[str, str] = NONE,
+) -> None:
+    """Run a Python module in the clone, with the clone's own code; log its output.
 
     The command and all that it starts end with this process.
     """
     with log_file(clone).open("a", encoding="utf-8") as log:
         child = psutil.Popen(
-            [sys.executable, "-m", "dvc", *arguments],
+            [sys.executable, "-m", *command],
             cwd=clone,
-            env=_environment(clone, home),
+            env={**_environment(clone, home), **variables},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -191,7 +226,7 @@ def _dvc(clone: Path, home: Home, *arguments: str) -> None:
         finally:
             _end([*child.children(recursive=True), child] if child.is_running() else [])
     if code:
-        raise DdimError(_failure(clone, arguments))
+        raise DdimError(_failure(clone, command))
     log_file(clone).unlink()
 
 
@@ -202,13 +237,13 @@ def _environment(clone: Path, home: Home) -> dict[str, str]:
     return kept | here | ({PROJECT: home.project} if home.project else {})
 
 
-def _failure(clone: Path, arguments: Sequence[str]) -> str:
+def _failure(clone: Path, command: Sequence[str]) -> str:
     """The first error in the log, or its last line, and where to read on."""
     text = log_file(clone).read_text("utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["nothing"]
     errors = [line for line in lines if line.lower().startswith("error:")]
     said = one_line((errors or lines[-1:])[0])[:300]
-    return f"dvc {' '.join(arguments[:2])}: {said} (all of it: {log_file(clone)})"
+    return f"{' '.join(command[:3])}: {said} (all of it: {log_file(clone)})"
 
 
 def _git(where: str | Path, *arguments: str) -> str:
@@ -225,10 +260,12 @@ def _git(where: str | Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def message(experiment: Experiment, home: Home) -> str:
+def message(
+    experiment: Experiment, home: Home, variables: Mapping[str, str] = NONE
+) -> str:
     """What `main` reads; it ends when this process does."""
     given = {"experiment": asdict(experiment), "home": asdict(home)}
-    return json.dumps({**given, "starter": os.getpid()})
+    return json.dumps({**given, "variables": {**variables}, "starter": os.getpid()})
 
 
 def _end_with(starter: int) -> None:
@@ -246,7 +283,9 @@ def main() -> None:
     given = json.load(sys.stdin)
     threading.Thread(target=_end_with, args=[given["starter"]], daemon=True).start()
     one = {key: _hashable(value) for key, value in given["experiment"].items()}
-    print(json.dumps(run(Experiment(**one), Home(**given["home"]))))
+    variables = given["variables"]
+    part = run if variables.get(NUMBER, "0") == "0" else help_with
+    print(json.dumps(part(Experiment(**one), Home(**given["home"]), variables)))
 
 
 def _hashable(value: Any) -> Any:

@@ -1,0 +1,169 @@
+"""One experiment in a clone of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ddim.errors import DdimError
+from ddim.experiments import home as homes
+from ddim.experiments import sweep, worker
+from tests.experiments.conftest import dvc, make_project, run, trainings
+
+
+def one(*overrides):
+    (experiment,) = sweep.experiments(overrides)
+    return experiment
+
+
+def clones(project):
+    return sorted(path.name for path in (project.parent / "clones").glob("ddim-*"))
+
+
+def test_its_results_are_as_if_run_at_home(project):
+    experiment = replace(one("train.loss=mse"), name="away")
+    assert worker.run(experiment, homes.home())["best_val_kid"] == 0.5
+    dvc("exp", "run", "-q", "--name", "here", "-S", "train.loss=mse", cwd=project)
+    (revision,) = json.loads(dvc("exp", "show", "--json", cwd=project))[1:]
+    assert {each["name"] for each in revision["experiments"]} == {"away", "here"}
+    away, here = (replace(experiment, name=name).reference for name in ("away", "here"))
+    assert run("git", "diff", away, here, cwd=project) == ""
+    assert trainings(project) == ["mse 0"], "the second is restored from the cache"
+    assert clones(project) == []
+
+
+def test_a_finished_experiment_is_not_run_again(project):
+    experiment = one("train.loss=mse")
+    worker.run(experiment, homes.home())
+    assert worker.run(experiment, homes.home()) == {}
+    assert trainings(project) == ["mse 0"]
+    assert sweep.done(experiment)
+
+
+def test_a_name_of_other_settings_is_refused(project):
+    experiment = replace(one("train.loss=mse"), name="mine")
+    worker.run(experiment, homes.home())
+    with pytest.raises(DdimError, match="mine of other settings"):
+        sweep.done(replace(one("train.loss=mae"), name="mine"))
+
+
+def test_a_failure_says_what_the_stage_said(project):
+    with pytest.raises(DdimError, match="this loss is refused") as refused:
+        worker.run(one("train.loss=huber"), homes.home())
+    (log,) = clones(project)
+    assert log.endswith(".log")
+    assert log in str(refused.value)
+
+
+def test_through_a_git_and_a_dvc_remote(project, tmp_path):
+    """Nothing of the project's folder is used; evaluation elsewhere need not train."""
+    run(
+        "git",
+        "clone",
+        "-q",
+        "--bare",
+        str(project),
+        str(tmp_path / "git"),
+        cwd=tmp_path,
+    )
+    run("git", "remote", "add", "origin", str(tmp_path / "git"), cwd=project)
+    with pytest.raises(DdimError, match="default DVC remote"):
+        homes.home("origin")
+    dvc("remote", "add", "-q", "--local", "-d", "store", "../store", cwd=project)
+    home = homes.home("origin")
+    assert home.project is None
+    assert home.git == str(tmp_path / "git")
+    worker.run(one("train.loss=mse"), home)
+    assert trainings(project) == []
+    homes.fetch("origin", ["experiment"])
+    dvc("exp", "apply", "-q", "experiment", cwd=project)
+    assert json.loads(Path("metrics/train.json").read_text())["epochs"] == 2
+    run("git", "restore", "params.yaml", cwd=project)
+
+    elsewhere = make_project(tmp_path / "elsewhere")
+    dvc("remote", "add", "-q", "--local", "-d", "store", "../store", cwd=elsewhere)
+    dvc("exp", "run", "-q", "--pull", "-S", "train.loss=mse", cwd=elsewhere)
+    assert trainings(elsewhere) == [], "the other clone pulled what was trained"
+
+
+def test_an_experiment_that_does_not_arrive_is_an_error(project, monkeypatch):
+    """DVC's push may fail without a word."""
+    monkeypatch.setattr(worker, "_dvc", lambda *_: None)
+    experiment, home = one(), homes.home()
+    with worker._alone(worker.folder(experiment, home)) as clone:
+        worker._clone(experiment, home, clone)
+        worker._reproduce(experiment, home, clone, {})
+        with pytest.raises(DdimError, match="found none"):
+            worker._push(experiment, home, clone)
+
+
+def start(experiment, home):
+    child = subprocess.Popen(
+        worker.COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    child.stdin.write(worker.message(experiment, home))
+    child.stdin.close()
+    return child
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_it_ends_with_the_shell_that_ray_kills(project):
+    Path("stop-mse-2").touch()
+    experiment, home = one("train.loss=mse"), homes.home()
+    child = start(experiment, home)
+    clone = worker.folder(experiment, home)
+    wait_for(lambda: worker.last_epoch(clone).get("epoch") == 1)
+    children = psutil.Process(child.pid).children(recursive=True)
+    assert any("train.py" in each.cmdline() for each in children)
+    child.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
+    child.wait()
+    wait_for(lambda: not clone.exists())
+
+
+def test_what_a_killed_worker_left_is_cleared_away(project):
+    experiment, home = one("train.loss=mse"), homes.home()
+    clone = worker.folder(experiment, home)
+    clone.mkdir()
+    (clone / "left").touch()
+    orphan = subprocess.Popen(
+        [sys.executable, "-c", "input()"], cwd=clone, stdin=subprocess.PIPE
+    )
+    worker.run(experiment, home)
+    assert orphan.poll() is not None
+    assert clones(project) == []
+
+
+def test_only_one_worker_at_a_time(project, monkeypatch):
+    experiment, home = one("train.loss=mse"), homes.home()
+    monkeypatch.setattr(worker, "LOCK_SECONDS", 0)
+    with (
+        worker._alone(worker.folder(experiment, home)),
+        pytest.raises(DdimError, match="already"),
+    ):
+        worker.run(experiment, home)
+
+
+def test_the_starters_variables_reach_the_stages(project, monkeypatch):
+    monkeypatch.setenv("DVC_ROOT", "/nowhere")
+    experiment, home = one("train.loss=mse"), homes.home()
+    with worker._alone(worker.folder(experiment, home)) as clone:
+        made = worker._environment(clone, home)
+    assert made["DDIM_PROJECT"] == str(project)
+    assert "DVC_ROOT" not in made
+    assert made["PYTHONPATH"] == str(clone)
+    assert made["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent)
