@@ -1,0 +1,104 @@
+"""Experiments as tasks of Ray: two nodes of one processor on this machine."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from ddim.commands import cluster as command
+from ddim.commands.cli import read
+from ddim.errors import DdimError
+from ddim.experiments import home as homes
+from ddim.experiments import sweep
+from ddim.experiments.engine import DONE, FAILED, Engine
+from tests.experiments.conftest import dvc, trainings
+
+ray = pytest.importorskip("ray")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster: a head without processors, and two nodes with one each."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        made.add_node(num_cpus=1)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+def run(address, *words):
+    command.cluster(read(["cluster", "run", "--address", address, *words]))
+
+
+def test_a_sweep_ends_up_at_home(project, nodes, capsys):
+    run(nodes.address, "-S", "train.loss=mae,mse", "--name", "ray")
+    printed = capsys.readouterr()
+    assert "ray-loss-mae" in printed.out
+    assert "ray-loss-mae: running" in printed.err
+    shown = json.loads(dvc("exp", "show", "--json", cwd=project))[-1]
+    names = {each["name"] for each in shown["experiments"]}
+    assert names == {"ray-loss-mae", "ray-loss-mse"}
+    assert sorted(trainings(project)) == ["mae 0", "mse 0"]
+    assert not [*(project.parent / "clones").glob("ddim-*")]
+
+    run(nodes.address, "-S", "train.loss=mae,mse", "--name", "ray", "--json")
+    states = json.loads(capsys.readouterr().out)
+    assert {one["state"] for one in states.values()} == {DONE}
+    assert len(trainings(project)) == 2, "what is there does not run again"
+
+
+def test_a_lost_node_costs_no_experiment(project, nodes):
+    Path("stop-mse-2").touch()
+    Path("stop-mae-2").touch()
+    experiments = sweep.experiments(["train.loss=mae,mse"])
+    with Engine(homes.home(), address=nodes.address) as engine:
+        for each in experiments:
+            engine.start(each)
+        wait_for(engine, lambda: {p.epoch for p in engine.progress.values()} == {1})
+        lost = next(iter(nodes.worker_nodes))
+        nodes.remove_node(lost, allow_graceful=False)
+        nodes.add_node(num_cpus=1)
+        wait_for(engine, lambda: 2 in {p.attempts for p in engine.progress.values()})
+        for path in project.glob("stop-*"):
+            path.unlink()
+        wait_for(engine, lambda: not engine.running)
+        assert {p.state for p in engine.progress.values()} == {DONE}
+        assert sorted(p.attempts for p in engine.progress.values()) == [1, 2]
+    assert not [*(project.parent / "clones").glob("ddim-*")]
+
+
+def test_a_failing_experiment_is_told_and_not_repeated(project, nodes, capsys):
+    with pytest.raises(DdimError, match=r"1 of 2.*loss-huber.*this loss is refused"):
+        run(nodes.address, "-S", "train.loss=huber,mse")
+    assert sorted(trainings(project)) == ["huber 0", "mse 0"]
+    assert FAILED in capsys.readouterr().out
+
+
+def test_more_than_any_node_has_is_refused(project, nodes):
+    with pytest.raises(DdimError, match="--cpus, --gpus, --hosts: expected what"):
+        run(nodes.address, "--cpus", "3")
+    with pytest.raises(DdimError, match="--hosts"):
+        run(nodes.address, "--hosts", "3")
+
+
+def test_an_end_ends_what_runs(project, nodes):
+    Path("stop-mse-1").touch()
+    (experiment,) = sweep.experiments(["train.loss=mse"])
+    with Engine(homes.home(), address=nodes.address) as engine:
+        engine.start(experiment)
+        wait_for(engine, lambda: trainings(project) == ["mse 0"])
+    end = time.monotonic() + 60
+    while [*(project.parent / "clones").glob("ddim-*-experiment")]:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def wait_for(engine, condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, engine.progress
+        if engine.running:
+            engine.wait(0.5)
