@@ -291,7 +291,7 @@ class Sweep(Command):
         description="setting, as in train.loss=mae,mse: with several values one "
         "experiment each; may be repeated, then all combinations",
     )
-    name: Text = Field("", description="beginning of the experiments' names")
+    name: Text | None = Field(None, description="beginning of the experiments' names")
     stage: tuple[Text, ...] = Field(
         (), description="last stage to run; may be repeated; all stages if not given"
     )

@@ -65,7 +65,7 @@ class Experiment:
 
 def experiments(
     overrides: Sequence[str],
-    prefix: str = "",
+    prefix: str | None = None,
     targets: Sequence[str] = (),
     *,
     recipe: str | None = None,
