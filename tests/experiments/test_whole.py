@@ -1,0 +1,134 @@
+"""The real pipeline as tasks of Ray: a lost node, and two nodes that train together."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from ddim.tracking.store import EPOCH_SECONDS
+from tests.experiments.conftest import run
+from tests.pipeline.promises.clones import clone, environment, settings_of
+
+ray = pytest.importorskip("ray")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+pytestmark = pytest.mark.slow
+EPOCHS = 6
+SWEEP = ("-S", "train.loss=mae,mse", "-S", "train.seed=0,1")
+
+
+@pytest.fixture
+def nodes(tmp_path, monkeypatch):
+    """Two nodes of one processor each; clones lie in a folder of their own."""
+    (tmp_path / "clones").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "clones"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        made.add_node(num_cpus=1)
+    yield made
+    made.shutdown()
+
+
+def project(folder: Path) -> Path:
+    """A clone whose committed settings are those of the recipe `tiny`."""
+    clone(folder, settings_of("tiny", [f"train.epochs={EPOCHS}"]))
+    run("git", "config", "user.name", "t", cwd=folder)
+    run("git", "config", "user.email", "t@localhost", cwd=folder)
+    run("git", "commit", "-q", "-a", "-m", "tiny", cwd=folder)
+    return folder
+
+
+def started(folder: Path, address: str, *words: str, **more: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "ddim", "cluster", "run", "--address", address]
+    return subprocess.Popen(
+        [*command, "--json", *words],
+        cwd=folder,
+        env=environment(PYTHONPATH=str(folder), **more),
+        stdout=subprocess.PIPE,
+        stderr=(folder.parent / f"{folder.name}.err").open("w"),
+        text=True,
+    )
+
+
+def finished(child: subprocess.Popen, seconds: float = 1500) -> dict:
+    printed, _ = child.communicate(timeout=seconds)
+    assert child.returncode == 0
+    return json.loads(printed)
+
+
+def outputs(folder: Path) -> dict[str, dict[str, str]]:
+    """MD5 of every output of every experiment."""
+    found = {}
+    for line in run("git", "for-each-ref", "refs/exps", cwd=folder).splitlines():
+        reference = line.split()[2]
+        if "/exec/" not in reference:
+            lock = yaml.safe_load(
+                run("git", "show", f"{reference}:dvc.lock", cwd=folder)
+            )
+            found[reference.rpartition("/")[2]] = {
+                out["path"]: out["md5"]
+                for stage in lock["stages"].values()
+                for out in stage["outs"]
+            }
+    return found
+
+
+def test_a_lost_node_changes_no_byte_and_nothing_is_logged_twice(nodes, tmp_path):
+    lost, calm = project(tmp_path / "lost"), project(tmp_path / "calm")
+    child = started(lost, nodes.address, *SWEEP)
+    said = tmp_path / "lost.err"
+    while ", epoch 1," not in said.read_text():
+        assert child.poll() is None
+        time.sleep(0.1)
+    nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
+    nodes.add_node(num_cpus=1)
+    states = finished(child)
+    assert sorted(one["attempts"] for one in states.values()) == [1, 1, 1, 2]
+    assert {one["state"] for one in states.values()} == {"done"}
+
+    finished(started(calm, nodes.address, *SWEEP))
+    assert len(outputs(calm)) == 4
+    assert outputs(lost) == outputs(calm)
+
+    assert logged_once(lost) == 4
+    assert not [*(tmp_path / "clones").glob("ddim-*")]
+    assert not [*(lost / ".resume").iterdir()]
+    status = run("git", "status", "--porcelain", cwd=lost)
+    assert status == "", "the project's own workspace is as it was"
+
+
+def logged_once(folder: Path) -> int:
+    """The number of runs, each of which has every epoch once."""
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    runs = [one for one in client.search_runs(experiments) if one.data.metrics]
+    for one in runs:
+        assert one.info.status == "FINISHED"
+        points = client.get_metric_history(one.info.run_id, EPOCH_SECONDS)
+        assert Counter(point.step for point in points) == Counter(range(1, EPOCHS + 1))
+    return len(runs)
+
+
+def test_two_nodes_train_one_experiment_together(nodes, tmp_path):
+    """The figures are those of one device, but for rounding."""
+    folder = project(tmp_path / "gang")
+    together = finished(
+        started(folder, nodes.address, "--hosts", "2", "--name", "two")
+    )["two"]
+    alone = finished(
+        started(folder, nodes.address, "-S", "runtime.backend=jax", "--name", "one")
+    )["one"]
+    assert together["state"] == alone["state"] == "done"
+    figures = together["figures"], alone["figures"]
+    for key in ("val_n_loss", "best_val_kid"):
+        first, second = (each[key] for each in figures)
+        assert first == pytest.approx(second, rel=1e-3)
+    assert not [*(tmp_path / "clones").glob("ddim-*")]
