@@ -25,10 +25,16 @@ SWEEP = ("-S", "train.loss=mae,mse", "-S", "train.seed=0,1")
 
 
 @pytest.fixture
-def nodes(tmp_path, monkeypatch):
-    """Two nodes of one processor each; clones lie in a folder of their own."""
-    (tmp_path / "clones").mkdir()
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "clones"))
+def clones():
+    """The folder of clones; its name is short, since Ray has sockets in it too."""
+    with tempfile.TemporaryDirectory(prefix="d") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def nodes(clones, monkeypatch):
+    """Two nodes of one processor each."""
+    monkeypatch.setenv("TMPDIR", str(clones))
     monkeypatch.setattr(tempfile, "tempdir", None)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     for _ in range(2):
@@ -81,7 +87,9 @@ def outputs(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_a_lost_node_changes_no_byte_and_nothing_is_logged_twice(nodes, tmp_path):
+def test_a_lost_node_changes_no_byte_and_nothing_is_logged_twice(
+    nodes, clones, tmp_path
+):
     lost, calm = project(tmp_path / "lost"), project(tmp_path / "calm")
     child = started(lost, nodes.address, *SWEEP)
     said = tmp_path / "lost.err"
@@ -99,7 +107,7 @@ def test_a_lost_node_changes_no_byte_and_nothing_is_logged_twice(nodes, tmp_path
     assert outputs(lost) == outputs(calm)
 
     assert logged_once(lost) == 4
-    assert not [*(tmp_path / "clones").glob("ddim-*")]
+    assert not [*clones.glob("ddim-*")]
     assert not [*(lost / ".resume").iterdir()]
     status = run("git", "status", "--porcelain", cwd=lost)
     assert status == "", "the project's own workspace is as it was"
@@ -117,7 +125,7 @@ def logged_once(folder: Path) -> int:
     return len(runs)
 
 
-def test_two_nodes_train_one_experiment_together(nodes, tmp_path):
+def test_two_nodes_train_one_experiment_together(nodes, clones, tmp_path):
     """The figures are those of one device, but for rounding."""
     folder = project(tmp_path / "gang")
     together = finished(
@@ -131,4 +139,4 @@ def test_two_nodes_train_one_experiment_together(nodes, tmp_path):
     for key in ("val_n_loss", "best_val_kid"):
         first, second = (each[key] for each in figures)
         assert first == pytest.approx(second, rel=1e-3)
-    assert not [*(tmp_path / "clones").glob("ddim-*")]
+    assert not [*clones.glob("ddim-*")]
