@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ddim import jax_inference
 from ddim.errors import DdimError
 from ddim.files import writing
 
@@ -89,9 +90,18 @@ def compile_model(model: Any) -> Callable[..., Any]:
     """A Keras model's inference as one compiled function of arrays.
 
     It reads the model's weights at each call, so it stays right while they are trained,
-    and returns arrays on the device.
+    and returns arrays on the device. Under a distribution of Keras, those devices of it
+    that are this process's share the rows of each batch.
     """
     return _backend().compile_model(model)
+
+
+def share_batches(devices: int) -> None:
+    """Have models that are built and compiled from now on share batches of inference.
+
+    Up to so many devices of this process take part. Only JAX has more than one.
+    """
+    _backend().share_batches(devices)
 
 
 def jit_compile() -> bool | str:
@@ -133,28 +143,6 @@ def _tensorflow_jit() -> bool:
     return gpu and not config.is_op_determinism_enabled()
 
 
-def _compile_jax(model: Any) -> Callable[..., Any]:
-    import jax
-
-    @jax.jit
-    def infer(trainable: Any, non_trainable: Any, inputs: Any) -> Any:
-        outputs, _ = model.stateless_call(
-            trainable, non_trainable, inputs, training=False
-        )
-        return outputs
-
-    return lambda inputs: infer(
-        [_here(variable.value) for variable in model.trainable_variables],
-        [_here(variable.value) for variable in model.non_trainable_variables],
-        inputs,
-    )
-
-
-def _here(value: Any) -> Any:
-    """A JAX array, or one device's copy of an array that each of several holds."""
-    return value.addressable_data(0) if len(value.sharding.device_set) > 1 else value
-
-
 @dataclass(frozen=True)
 class Backend:
     """What this project asks of a backend beyond Keras."""
@@ -163,13 +151,16 @@ class Backend:
     make_deterministic: Callable[[], None] = lambda: None
     """What it needs beyond seeds to repeat itself to the bit."""
     jit_compile: Callable[[], bool | str] = lambda: "auto"
+    share_batches: Callable[[int], None] = lambda devices: None
 
 
 BACKENDS = {
     "tensorflow": Backend(
         _compile_tensorflow, _tensorflow_determinism, _tensorflow_jit
     ),
-    "jax": Backend(_compile_jax),
+    "jax": Backend(
+        jax_inference.compile_model, share_batches=jax_inference.share_batches
+    ),
 }
 """By name, the preferred one first."""
 

@@ -11,6 +11,7 @@ from ddim.settings import params
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.evaluate.seed)
+    runtime.share_batches(settings.train.devices)
     from ddim import tracking, unfinished
     from ddim.evaluation import distilled, sweep
     from ddim.networks import checkpoint

@@ -9,6 +9,7 @@ from ddim.settings import params
 def main() -> None:
     settings = params.load()
     runtime.setup(**settings.runtime.model_dump(), seed=settings.render.seed)
+    runtime.share_batches(settings.train.devices)
     from ddim import tracking
     from ddim.networks import checkpoint
     from ddim.pictures import render

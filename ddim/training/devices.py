@@ -4,7 +4,7 @@ Every device holds all weights and computes an equal share of each batch. Sums, 
 and batch statistics cover all shares, so the result is that of one device but for
 rounding. Only the JAX backend can do this. Devices of several processes train together
 if the environment of each process sets `VARIABLES`. Process 0 is the leader: it alone
-saves states, computes val_kid and draws pictures.
+saves states, computes val_kid and draws pictures, with its own devices.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ddim import signals
+from ddim import runtime, signals
 from ddim.errors import DdimError, one_line
 
 ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
@@ -131,12 +131,20 @@ def _check_count(count: int, found: int) -> None:
 
 
 @contextmanager
-def undivided() -> Iterator[None]:
-    """Within `spread`: models that are built in this context use one device."""
+def own() -> Iterator[None]:
+    """Within `spread`: models that are built in this context are of this process alone.
+
+    Its devices share their batches; other processes need not build them.
+    """
+    if processes() == 1:
+        yield
+        return
+    import jax
     import keras
 
     before = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
+    runtime.share_batches(jax.local_device_count())
     try:
         yield
     finally:

@@ -45,7 +45,7 @@ def make(
     """The callback that tries `train.ema_candidates`, if there are any."""
     if not train.ema_candidates:
         return []
-    with devices.undivided():
+    with devices.own():
         network = description.build_network()
     generator = compile_generator(network, description, train.batch_size, autoencoder)
     measure = partial(val_kid.of, generator)

@@ -149,12 +149,12 @@ def train(
     model, training, validation = set_up(description, train, paths)
     autoencoder = None
     if description.latent:
-        with devices.undivided():
+        with devices.own():
             autoencoder, _ = checkpoint.load_autoencoder(paths.autoencoder)
     generator = compile_generator(
         model.ema_network, description, train.batch_size, autoencoder
     )
-    with devices.undivided():
+    with devices.own():
         judge = val_kid(generator, train, kid, paths, train.kid_steps)
     rows, best = loop.run(
         model,

@@ -19,12 +19,22 @@ sys.meta_path.insert(0, NoTensorFlow())
 """
 
 
-def run(program: str, *arguments: Path, folder: Path = ROOT) -> str:
+def on_devices(count: int) -> dict[str, str]:
+    """What in the environment has JAX make so many devices of the CPU."""
+    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+
+
+def run(program: str, *arguments: Path, folder: Path = ROOT, devices: int = 1) -> str:
     """What a program prints that runs in `folder`. It must end well."""
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_TENSORFLOW + program, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "jax"},
+        env={
+            **os.environ,
+            **on_devices(devices),
+            "PYTHONPATH": str(ROOT),
+            "KERAS_BACKEND": "jax",
+        },
         capture_output=True,
         text=True,
         check=False,

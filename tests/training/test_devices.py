@@ -18,7 +18,7 @@ from ddim.errors import DdimError
 from ddim.training import batches, devices, resume
 from ddim.training.batches import Batches
 from tests.conftest import ROOT, tiny_settings
-from tests.support.on_jax import WITHOUT_TENSORFLOW
+from tests.support.on_jax import WITHOUT_TENSORFLOW, on_devices
 
 SETTINGS = {
     "network": {"widths": [4, 8], "attention_levels": [1], "attention_heads": 2},
@@ -32,7 +32,6 @@ SETTINGS = {
     "runtime": {"backend": "jax"},
     "tracking": {"enabled": False},
 }
-TWO_DEVICES = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
 
 # In place of Inception, which takes long to build: the mean of some images. `DIES` is
 # the epoch after whose state is saved the process is stopped.
@@ -46,6 +45,7 @@ from ddim.training import devices
 devices.join()
 devices.join = lambda: None
 import keras
+from ddim.sampling import method
 from ddim.training import callbacks, train
 
 class Judge(keras.callbacks.Callback):
@@ -55,10 +55,13 @@ class Judge(keras.callbacks.Callback):
         self.own = keras.Variable([1.0])
 
     def on_epoch_end(self, epoch, logs):
-        assert len(self.own.value.sharding.device_set) == 1
+        assert self.own.value.is_fully_addressable
         kid = float(self.generator.images(8, 3, seed=0).mean() * self.own.value[0])
         logs["val_kid"] = logs["val_kid_batches"] = kid
-        print("judged epoch", epoch + 1, flush=True)
+        greys = keras.ops.ones((16, *self.generator.shape))
+        parts = self.generator.denoiser(None, method.PLAIN)(greys, 0.6, 0.8)[0]
+        on = len(parts.addressable_shards), len(self.own.value.addressable_shards)
+        print("judged epoch", epoch + 1, "on", *on, flush=True)
 
 def save(self, epoch, logs, save=callbacks.SaveState.on_epoch_end):
     save(self, epoch, logs)
@@ -140,9 +143,13 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def two(folders: list[Path], **leader: str) -> tuple[Training, Training]:
-    """Two processes; what `leader` holds goes into the first one's environment."""
+def two(folders: list[Path], each: int = 1, **leader: str) -> tuple[Training, Training]:
+    """Two processes, and so many devices of each.
+
+    What `leader` holds goes into the first one's environment.
+    """
     common = {
+        **on_devices(each),
         devices.ADDRESSES: f"127.0.0.1:{free_port()}",
         devices.COUNT: "2",
     }
@@ -156,14 +163,16 @@ def two(folders: list[Path], **leader: str) -> tuple[Training, Training]:
 def trained(prepared, tmp_path_factory):
     """On one device, on two, and in two processes that were stopped after an epoch."""
     folder = tmp_path_factory.mktemp("trained")
-    folders = [make_folder(folder / name, prepared) for name in ("first", "second")]
+    folders = [
+        make_folder(folder / name, prepared, devices=4) for name in ("first", "second")
+    ]
     one = Training(make_folder(folder / "one", prepared, devices=1))
-    both = Training(make_folder(folder / "both", prepared), TWO_DEVICES)
-    leader, follower = two(folders, DIES="1")
+    both = Training(make_folder(folder / "both", prepared), on_devices(2))
+    leader, follower = two(folders, 2, DIES="1")
     stopped = leader.end(128 + signal.SIGTERM), follower.end(None)
-    leader, follower = two(folders)
+    leader, follower = two(folders, 2)
     several = {"steps_per_execution": 3}
-    at_once = Training(make_folder(folder / "2", prepared, **several), TWO_DEVICES)
+    at_once = Training(make_folder(folder / "2", prepared, **several), on_devices(2))
     folders = [make_folder(folder / name, prepared, **several) for name in ("3", "4")]
     leader_at_once, follower_at_once = two(folders)
     follower_at_once.end()
@@ -173,7 +182,7 @@ def trained(prepared, tmp_path_factory):
         "two devices, several steps at once": at_once.end(),
         "two processes, several steps at once": leader_at_once.end(),
         "stopped": stopped,
-        "two processes": leader.end(),
+        "two processes of two devices": leader.end(),
         "follower": follower.end(),
     }
 
@@ -183,7 +192,7 @@ def trained(prepared, tmp_path_factory):
     "name",
     [
         "two devices",
-        "two processes",
+        "two processes of two devices",
         "two devices, several steps at once",
         "two processes, several steps at once",
     ],
@@ -203,7 +212,7 @@ def test_two_devices_train_like_one(trained, name):
 @pytest.mark.slow
 def test_the_leader_alone_judges_and_writes(trained):
     stopped, _ = trained["stopped"]
-    leader, follower = trained["two processes"], trained["follower"]
+    leader, follower = trained["two processes of two devices"], trained["follower"]
     assert "the same command goes on after epoch 1" in stopped.errors
     assert stopped.output.count("judged epoch") == 1
     assert leader.output.count("judged epoch") == 1
@@ -213,6 +222,14 @@ def test_the_leader_alone_judges_and_writes(trained):
     assert {path.name for path in follower.folder.iterdir()} == {"data", "params.yaml"}
     pictures = (leader.folder / "renders/epochs").iterdir()
     assert {path.name for path in pictures} == {"epoch_0001.png", "epoch_0002.png"}
+
+
+@pytest.mark.slow
+def test_the_devices_of_one_process_judge(trained):
+    on = {"one device": 1, "two devices": 2, "two processes of two devices": 2}
+    on["two processes, several steps at once"] = 1
+    for name, count in on.items():
+        assert f"judged epoch 2 on {count} {count}\n" in trained[name].output, name
 
 
 @pytest.mark.slow
