@@ -8,8 +8,10 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,8 +66,10 @@ class Engine:
         self.progress: dict[str, Progress] = {}
         self._tasks: dict[Any, str] = {}
         self._board: Any = None
+        self._talk = redirect_stdout(sys.stderr)
 
     def __enter__(self) -> "Engine":
+        self._talk.__enter__()  # Ray prints what it has to say of lost nodes
         ray = _ray()
         address = self.address or os.environ.get("RAY_ADDRESS")
         try:
@@ -94,6 +98,7 @@ class Engine:
         for task in self._tasks:
             ray.cancel(task, force=True)
         ray.shutdown()
+        self._talk.__exit__(None, None, None)
 
     @property
     def running(self) -> bool:

@@ -87,9 +87,7 @@ def outputs(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_a_lost_node_changes_no_byte_and_nothing_is_logged_twice(
-    nodes, clones, tmp_path
-):
+def test_a_lost_node_changes_no_byte_and_logs_nothing_twice(nodes, clones, tmp_path):
     lost, calm = project(tmp_path / "lost"), project(tmp_path / "calm")
     child = started(lost, nodes.address, *SWEEP)
     said = tmp_path / "lost.err"

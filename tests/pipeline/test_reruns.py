@@ -17,6 +17,7 @@ RERUNS = {
     "commands": NOTHING,
     "page": NOTHING,
     "inference": NOTHING,
+    "experiments": NOTHING,
     "settings": NOTHING,
     "tracking": NOTHING,
     "evaluation": {"evaluate"},
