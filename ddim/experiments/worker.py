@@ -52,7 +52,7 @@ OUTSIDE = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE", PROJ
 def run(
     experiment: Experiment, home: Home, variables: Mapping[str, str] = NONE
 ) -> dict[str, Any]:
-    """Run the experiment unless its results are there; returns `metrics/train.json`.
+    """Run the experiment unless it is there already; returns `metrics/train.json`.
 
     Clones the commit, runs the pipeline, pushes the experiment and its data, makes sure
     that they arrived, and deletes the clone. A training that was stopped elsewhere goes
@@ -61,7 +61,7 @@ def run(
     """
     with _alone(folder(experiment, home)) as clone:
         if arrived(experiment, home.git):
-            return {}
+            return figures_of(experiment, home)
         _clone(experiment, home, clone)
         _reproduce(experiment, home, clone, variables)
         _push(experiment, home, clone)
@@ -103,6 +103,23 @@ def figures(clone: Path) -> dict[str, Any]:
     """The summary of the training in a clone; empty before its end."""
     path = clone / PATHS.training
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def figures_of(experiment: Experiment, home: Home) -> dict[str, Any]:
+    """The same of an experiment that is at home. Raises `DdimError` if it has none."""
+    import dvc.api
+    from dvc.exceptions import DvcException
+
+    config = dict(home.data) if home.has_remote else None
+    revision = arrived(experiment, home.git)
+    try:
+        text = dvc.api.read(str(PATHS.training), home.git, rev=revision, config=config)
+    except (DvcException, OSError) as error:
+        raise DdimError(
+            f"{experiment.name}: expected its {PATHS.training}; received "
+            f"{one_line(str(error))[:200]}"
+        ) from None
+    return json.loads(text)
 
 
 def last_epoch(clone: Path) -> dict[str, float]:
