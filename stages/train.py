@@ -14,6 +14,7 @@ def main() -> None:
     runtime.setup(**settings.runtime.model_dump(), seed=settings.train.seed)
     devices.join()
     from ddim import tracking, unfinished
+    from ddim.experiments import pruning
     from ddim.tracking import callback, curves
     from ddim.training import resume, train, worker
 
@@ -39,7 +40,12 @@ def main() -> None:
     ):
         run.log_values(curves.by_epoch(resume.read(work).get("history", [])))
         log = callback.LogEpochs(run, PATHS.epochs)
-        train.train(description, *training, work, PATHS, [log])
+        pruned = pruning.callbacks(run.set_tag)
+        try:
+            train.train(description, *training, work, PATHS, [log, *pruned])
+        except pruning.PrunedError:
+            unfinished.discard(work)
+            raise
         run.set_checkpoint(PATHS.weights)
         run.log_artifact(PATHS.history, "metrics")
         unfinished.finish(work, PATHS.weights)

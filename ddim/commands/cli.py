@@ -22,7 +22,7 @@ MODULES = dict.fromkeys(("sample", "animate", "invert", "interpolate"), "draw")
 
 WITHOUT_KERAS = (
     *(options.Compare, options.Doctor, options.Report, options.Page),
-    options.Cluster,
+    *(options.Cluster, options.Search),
 )
 """Commands that set Keras up themselves, if they need it."""
 

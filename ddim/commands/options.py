@@ -332,9 +332,41 @@ class Cluster(Sweep):
     as_json: Flag = Field(False, description="print JSON")
 
 
+class Search(Sweep):
+    """Search for the settings with the lowest val_kid, by Optuna."""
+
+    space: Path = Field(
+        alias="SPACE",
+        description="YAML: by setting a list of choices or a range, {low: ..., "
+        "high: ..., log: true}",
+    )
+    stage: tuple[Text, ...] = Field(
+        ("train",), description="last stage to run; may be repeated"
+    )
+    trials: Count = Field(
+        20, description="of the search, those of earlier runs included"
+    )
+    prune: Literal["none", "median", "hyperband"] = Field(
+        "none", description="none, median or hyperband: what stops trainings early"
+    )
+    sampler: Literal["tpe", "random"] = Field(
+        "tpe", description="tpe or random: what proposes settings"
+    )
+    seed: Seed = Field(0, description="of the sampler")
+    at_once: Count | None = Field(
+        None, description="trials; as many as there is room for if not given"
+    )
+    storage: Text | None = Field(
+        None,
+        description="file or database, as postgresql://..., of the search; "
+        "searches/NAME.journal if not given",
+    )
+    as_json: Flag = Field(False, description="print JSON")
+
+
 COMMANDS = (
     *(Sample, Animate, Invert, Interpolate),
-    *(Evaluate, Compare, Report, Export, Doctor, Page, Cluster),
+    *(Evaluate, Compare, Report, Export, Doctor, Page, Cluster, Search),
 )
 
 METHOD_HELP = {

@@ -105,6 +105,14 @@ class Engine:
         """Whether any experiment has not ended."""
         return bool(self._tasks)
 
+    def capacity(self) -> int:
+        """How many experiments the cluster has room for at once; at least 1."""
+        has = _ray().cluster_resources()
+        rooms = [has.get("CPU", 0) // self.cpus]
+        if self.gpus:
+            rooms.append(has.get("GPU", 0) // self.gpus)
+        return max(1, int(min(rooms)))
+
     def start(
         self,
         experiment: Experiment,

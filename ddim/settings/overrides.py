@@ -34,19 +34,19 @@ def changes(
         if isinstance(value, Mapping) and isinstance(now.get(key), Mapping):
             found |= changes(now[key], value, f"{name}.")
         elif key not in now:
-            found[name] = f"+{name}={_written(value)}"
-        elif _written(now[key]) != _written(value):
-            found[name] = f"{name}={_written(value)}"
+            found[name] = f"+{name}={written(value)}"
+        elif written(now[key]) != written(value):
+            found[name] = f"{name}={written(value)}"
     return found
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value in Hydra's grammar: [1,2], {ddim:{eta:1.0}}, null."""
     if isinstance(value, Mapping):
-        pairs = (f"{key}:{_written(each)}" for key, each in value.items())
+        pairs = (f"{key}:{written(each)}" for key, each in value.items())
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_written, value)) + "]"
+        return "[" + ",".join(map(written, value)) + "]"
     if not isinstance(value, str):
         return json.dumps(value, default=str)
     return f"'{value}'" if MEANT.search(value) and "'" not in value else value

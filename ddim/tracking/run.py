@@ -80,6 +80,10 @@ class Run:
             lambda: self._client.set_tag(self.run_id, CHECKPOINT_TAG, sha256(path))
         )
 
+    def set_tag(self, name: str, value: str) -> None:
+        """Note something of the run, by which runs can be searched."""
+        self._try(lambda: self._client.set_tag(self.run_id, name, value))
+
     def register(
         self, checkpoint: Path, settings: Params, summary: Mapping[str, Any]
     ) -> None:

@@ -1,0 +1,54 @@
+"""A training that is a trial of a search: it reports val_kid and may be stopped.
+
+The search names the trial in the variable `TRIAL`.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from ddim.errors import DdimError
+from ddim.experiments import studies
+
+TRIAL = "DDIM_TRIAL"
+"""JSON with the storage, the study and the number of the trial."""
+PRUNED = "pruned after epoch"
+"""Attribute of a trial, and tag of its run in MLflow."""
+
+
+class PrunedError(DdimError):
+    """The search has stopped this training. It ends as a failure does: else DVC would
+    keep what it has made as the result of its settings."""
+
+
+class PruneTrial(keras.callbacks.Callback):
+    """Reports each epoch's val_kid; raises `PrunedError` if the search says so.
+
+    `remember` gets what to note of a pruned training before that.
+    """
+
+    def __init__(self, trial: Any, remember: Callable[[str, str], None]) -> None:
+        super().__init__()
+        self.trial, self.remember = trial, remember
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        self.trial.report(logs["val_kid"], step=epoch + 1)
+        if self.trial.should_prune():
+            self.trial.set_user_attr(PRUNED, epoch + 1)
+            self.remember(PRUNED, str(epoch + 1))
+            raise PrunedError(
+                f"{PRUNED} {epoch + 1} by the search {self.trial.study.study_name}"
+            )
+
+
+def callbacks(remember: Callable[[str, str], None]) -> list[keras.callbacks.Callback]:
+    """The callback of this training's trial; none if it is not of a search."""
+    text = os.environ.get(TRIAL)
+    if not text:
+        return []
+    given = json.loads(text)
+    study = studies.load(given["storage"], given["study"], given["pruner"])
+    return [PruneTrial(studies.trial(study, given["number"]), remember)]

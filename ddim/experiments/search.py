@@ -1,0 +1,156 @@
+"""A search for the settings with the lowest val_kid, a training per trial.
+
+Optuna proposes, the engine trains (see `ddim.experiments.engine`), Optuna is told. All
+it knows lies in its storage, so a search that was killed goes on.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ddim.errors import DdimError
+from ddim.experiments import studies
+from ddim.experiments.engine import DONE, Engine
+from ddim.experiments.pruning import PRUNED, TRIAL
+from ddim.experiments.sweep import Experiment
+from ddim.settings import overrides, params
+
+VALUE = "best_val_kid"
+"""Of `metrics/train.json`, which the search makes small."""
+COMMIT = "commit"
+RANGE = {"low", "high", "log", "step"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all trials of a search have in common."""
+
+    name: str
+    space: Mapping[str, Any]
+    """A distribution of Optuna by setting, see `read_space`."""
+    fixed: Sequence[str]
+    """Overrides such as `train.epochs=4`."""
+    commit: str
+    targets: Sequence[str]
+    storage: str
+    pruner: tuple[str, int]
+
+
+def read_space(path: str | Path) -> dict[str, Any]:
+    """Distributions of Optuna from a file of YAML, by setting.
+
+    A list holds choices; a range is `{low: 0.0003, high: 0.01, log: true}`, of whole
+    numbers if both are; `step` is possible. Raises `DdimError` that names the setting.
+    """
+    space = params.read_yaml(path)
+    if not space:
+        raise DdimError(f"{path}: expected settings to search over; received none")
+    return {key: _distribution(path, key, value) for key, value in space.items()}
+
+
+def _distribution(path: str | Path, key: str, value: Any) -> Any:
+    from optuna import distributions
+
+    try:
+        if isinstance(value, list):
+            texts = [overrides.written(each) for each in value]
+            return distributions.CategoricalDistribution(texts)
+        if not set(value) <= RANGE:
+            raise ValueError("an unknown key")
+        whole = all(isinstance(value[end], int) for end in ("low", "high"))
+        kind = "IntDistribution" if whole else "FloatDistribution"
+        return getattr(distributions, kind)(**value)
+    except (TypeError, ValueError, KeyError) as error:
+        raise DdimError(
+            f"{path}: {key}: expected a list of choices or low and high, with log or "
+            f"step; received {value} ({str(error).splitlines()[0]})"
+        ) from None
+
+
+def example(space: Mapping[str, Any]) -> list[str]:
+    """Overrides with one value of every setting of a space."""
+    return [
+        f"{key}={values.choices[0] if hasattr(values, 'choices') else values.low}"
+        for key, values in space.items()
+    ]
+
+
+class Search:
+    """The trials of a study on an engine, at most so many at once."""
+
+    def __init__(self, plan: Plan, study: Any, engine: Engine, at_once: int) -> None:
+        self.plan, self.study, self.engine = plan, study, engine
+        self.at_once = at_once
+        self._running: dict[str, int] = {}
+        self._left = [each.number for each in self._in_state("RUNNING")]
+        """Trials that an earlier process has begun and not ended."""
+        self._check_commit()
+
+    def start(self, trials: int) -> None:
+        """Begin trials while there is room, until the study has so many."""
+        while len(self._running) < self.at_once:
+            if self._left:
+                self._begin(studies.trial(self.study, self._left.pop(0)))
+            elif len(self.study.get_trials(deepcopy=False)) < trials:
+                self._begin(self.study.ask(dict(self.plan.space)))
+            else:
+                return
+
+    def step(self, seconds: float) -> bool:
+        """Wait so long for a trial to end, and tell Optuna; whether any still runs."""
+        for name in self.engine.wait(seconds):
+            self._tell(self._running.pop(name), name)
+        return bool(self._running)
+
+    def _begin(self, trial: Any) -> None:
+        changes = [f"{key}={value}" for key, value in self._values(trial).items()]
+        experiment = Experiment(
+            f"{self.plan.name}-{trial.number}",
+            (*self.plan.fixed, *changes),
+            self.plan.commit,
+            tuple(self.plan.targets),
+        )
+        given = {
+            "storage": self.plan.storage,
+            "study": self.plan.name,
+            "pruner": self.plan.pruner,
+            "number": trial.number,
+        }
+        self._running[experiment.name] = trial.number
+        self.engine.start(experiment, {TRIAL: json.dumps(given)})
+
+    def _values(self, trial: Any) -> dict[str, str]:
+        return {
+            key: value if isinstance(value, str) else overrides.written(value)
+            for key, value in trial.params.items()
+        }
+
+    def _tell(self, number: int, name: str) -> None:
+        from optuna.trial import TrialState
+
+        ended = self.engine.progress[name]
+        if ended.state == DONE:
+            self.study.tell(number, float(ended.figures[VALUE]))
+        elif PRUNED in self.study.trials[number].user_attrs:
+            ended.state, ended.reason = "pruned", ""
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def _in_state(self, name: str) -> list[Any]:
+        from optuna.trial import TrialState
+
+        return self.study.get_trials(deepcopy=False, states=[TrialState[name]])
+
+    def _check_commit(self) -> None:
+        """Trials compare only if their code and other settings are the same."""
+        same = json.dumps([self.plan.commit, *self.plan.fixed])
+        began = self.study.user_attrs.get(COMMIT, same)
+        if began != same:
+            raise DdimError(
+                f"--name: expected a free name, or the commit and -S with which the "
+                f"search {self.plan.name} began ({began}); received {same}"
+            )
+        self.study.set_user_attr(COMMIT, same)

@@ -1,0 +1,153 @@
+"""A search: trials on two nodes, pruning, and going on after it was killed."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+
+from ddim.commands import search as command
+from ddim.commands.cli import read
+from ddim.errors import DdimError
+from ddim.experiments import pruning, search, studies
+
+SPACE = """
+train.loss: [mae, mse]
+train.learning_rate: {low: 0.0001, high: 0.01, log: true}
+train.batch_size: {low: 8, high: 32, step: 8}
+"""
+
+
+def test_a_space_is_of_optunas_distributions(tmp_path):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    space = search.read_space(tmp_path / "space.yaml")
+    of = optuna.distributions
+    assert space == {
+        "train.loss": of.CategoricalDistribution(["mae", "mse"]),
+        "train.learning_rate": of.FloatDistribution(0.0001, 0.01, log=True),
+        "train.batch_size": of.IntDistribution(8, 32, step=8),
+    }
+    assert search.example(space)[0] == "train.loss=mae"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train.loss: mae",
+        "train.loss: {low: 1}",
+        "train.loss: {low: 2, high: 1}",
+        "train.loss: {low: 1, high: 2, most: 3}",
+        "",
+    ],
+)
+def test_what_is_no_space_is_refused(tmp_path, text):
+    (tmp_path / "space.yaml").write_text(text)
+    with pytest.raises(DdimError, match=r"space\.yaml"):
+        search.read_space(tmp_path / "space.yaml")
+
+
+class Ended:
+    """An engine that ends what it is given at once: the loss mse is better."""
+
+    def __init__(self):
+        self.progress, self.given = {}, {}
+
+    def start(self, experiment, variables):
+        self.given[experiment.name] = experiment, json.loads(variables["DDIM_TRIAL"])
+
+    def wait(self, seconds):
+        from ddim.experiments.engine import Progress
+
+        names = [name for name in self.given if name not in self.progress]
+        for name in names:
+            value = 1.0 if "train.loss=mse" in self.given[name][0].overrides else 2.0
+            figures = {"best_val_kid": value}
+            self.progress[name] = Progress(state="done", figures=figures)
+        return names
+
+
+def plan(tmp_path, pruner=("none", 3)):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    space = search.read_space(tmp_path / "space.yaml")
+    storage = str(tmp_path / "journal")
+    return search.Plan("s", space, (), "c" * 40, ("train",), storage, pruner)
+
+
+def opened(plan):
+    return studies.open_study(
+        plan.storage, plan.name, sampler="tpe", seed=0, pruner=plan.pruner
+    )
+
+
+def finish(run, trials):
+    run.start(trials)
+    while run.step(0):
+        run.start(trials)
+
+
+def test_trials_are_told_and_counted_over_runs(tmp_path):
+    made, engine = plan(tmp_path), Ended()
+    finish(search.Search(made, opened(made), engine, at_once=2), 4)
+    assert len(engine.given) == 4
+    finish(search.Search(made, opened(made), engine, at_once=2), 6)
+    study = opened(made)
+    assert [trial.number for trial in study.trials] == [*range(6)]
+    assert study.best_value == 1.0
+    assert study.best_params["train.loss"] == "mse"
+
+
+def test_a_killed_search_goes_on_with_the_trials_it_had_begun(tmp_path):
+    made, engine = plan(tmp_path), Ended()
+    search.Search(made, opened(made), engine, at_once=2).start(4)
+    begun = {name: each[0] for name, each in engine.given.items()}
+    after = Ended()
+    finish(search.Search(made, opened(made), after, at_once=2), 4)
+    assert len(after.given) == 4
+    for name, experiment in begun.items():
+        assert after.given[name][0] == experiment, "the same settings"
+
+
+def test_other_code_is_another_search(tmp_path):
+    made = plan(tmp_path)
+    search.Search(made, opened(made), Ended(), at_once=1)
+    from dataclasses import replace
+
+    with pytest.raises(DdimError, match="commit"):
+        search.Search(replace(made, commit="d" * 40), opened(made), Ended(), 1)
+
+
+def test_a_training_behind_the_others_is_pruned(tmp_path, monkeypatch):
+    """By the median, after five trainings that were better at the first epoch."""
+    made = plan(tmp_path, ("median", 3))
+    study = opened(made)
+    for _ in range(5):
+        trial = study.ask()
+        trial.report(1.0, step=1)
+        study.tell(trial, 1.0)
+    behind, noted = study.ask(), {}
+    given = {"storage": made.storage, "study": "s", "pruner": made.pruner}
+    text = json.dumps({**given, "number": behind.number})
+    assert pruning.callbacks(noted.__setitem__) == []
+    monkeypatch.setenv(pruning.TRIAL, text)
+    (callback,) = pruning.callbacks(noted.__setitem__)
+    with pytest.raises(pruning.PrunedError, match="epoch 1 by the search s"):
+        callback.on_epoch_end(0, {"val_kid": 2.0})
+    assert noted == {pruning.PRUNED: "1"}
+    assert opened(made).trials[behind.number].user_attrs == {pruning.PRUNED: 1}
+
+
+def test_a_wrong_setting_is_told_before_any_trial(project):
+    Path("space.yaml").write_text("train.losses: [mae]")
+    with pytest.raises(DdimError, match="losses"):
+        command.search(read(["search", "space.yaml"]))
+    Path("space.yaml").write_text(SPACE)
+    with pytest.raises(DdimError, match="2 combinations"):
+        command.search(read(["search", "space.yaml", "-S", "train.seed=0,1"]))
+
+
+def test_a_storage_that_cannot_be_used_is_told(project):
+    Path("space.yaml").write_text(SPACE)
+    storage = "postgresql://user:secret@127.0.0.1:1/none"
+    with pytest.raises(DdimError, match="--storage") as refused:
+        command.search(read(["search", "space.yaml", "--storage", storage]))
+    assert "secret" not in str(refused.value)
