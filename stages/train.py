@@ -40,12 +40,8 @@ def main() -> None:
     ):
         run.log_values(curves.by_epoch(resume.read(work).get("history", [])))
         log = callback.LogEpochs(run, PATHS.epochs)
-        pruned = pruning.callbacks(run.set_tag)
-        try:
-            train.train(description, *training, work, PATHS, [log, *pruned])
-        except pruning.PrunedError:
-            unfinished.discard(work)
-            raise
+        prune = pruning.callbacks(run.set_tag, partial(unfinished.discard, work))
+        train.train(description, *training, work, PATHS, [log, *prune])
         run.set_checkpoint(PATHS.weights)
         run.log_artifact(PATHS.history, "metrics")
         unfinished.finish(work, PATHS.weights)

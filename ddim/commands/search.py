@@ -14,7 +14,6 @@ from ddim.experiments import studies, sweep
 from ddim.experiments.engine import Engine
 from ddim.experiments.sweep import Experiment
 
-LOOK_SECONDS = 1.0
 FOLDER = Path("searches")
 
 
@@ -35,11 +34,8 @@ def search(options: Search) -> None:
     ):
         at_once = options.at_once or engine.capacity()
         run = searches.Search(plan, study, engine, at_once)
-        run.start(options.trials)
-        while run.step(LOOK_SECONDS):
+        for _ in run.run(options.trials):
             view.show(engine.progress)
-            run.start(options.trials)
-        view.show(engine.progress)
     _print(study, plan.name, as_json=options.as_json)
 
 

@@ -19,6 +19,9 @@ PRUNED = "pruned after epoch"
 """Attribute of a trial, and tag of its run in MLflow."""
 
 
+Note = Callable[[str, str], None]
+
+
 class PrunedError(DdimError):
     """The search has stopped this training. It ends as a failure does: else DVC would
     keep what it has made as the result of its settings."""
@@ -27,28 +30,29 @@ class PrunedError(DdimError):
 class PruneTrial(keras.callbacks.Callback):
     """Reports each epoch's val_kid; raises `PrunedError` if the search says so.
 
-    `remember` gets what to note of a pruned training before that.
+    Before that, `note` gets a tag, and `discard` deletes the state of the training.
     """
 
-    def __init__(self, trial: Any, remember: Callable[[str, str], None]) -> None:
+    def __init__(self, trial: Any, note: Note, discard: Callable[[], None]) -> None:
         super().__init__()
-        self.trial, self.remember = trial, remember
+        self.trial, self.note, self.discard = trial, note, discard
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self.trial.report(logs["val_kid"], step=epoch + 1)
         if self.trial.should_prune():
             self.trial.set_user_attr(PRUNED, epoch + 1)
-            self.remember(PRUNED, str(epoch + 1))
+            self.note(PRUNED, str(epoch + 1))
+            self.discard()
             raise PrunedError(
                 f"{PRUNED} {epoch + 1} by the search {self.trial.study.study_name}"
             )
 
 
-def callbacks(remember: Callable[[str, str], None]) -> list[keras.callbacks.Callback]:
+def callbacks(note: Note, discard: Callable[[], None]) -> list[PruneTrial]:
     """The callback of this training's trial; none if it is not of a search."""
     text = os.environ.get(TRIAL)
     if not text:
         return []
     given = json.loads(text)
     study = studies.load(given["storage"], given["study"], given["pruner"])
-    return [PruneTrial(studies.trial(study, given["number"]), remember)]
+    return [PruneTrial(studies.trial(study, given["number"]), note, discard)]

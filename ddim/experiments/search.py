@@ -5,7 +5,7 @@ it knows lies in its storage, so a search that was killed goes on.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,8 +88,16 @@ class Search:
         """Trials that an earlier process has begun and not ended."""
         self._check_commit()
 
-    def start(self, trials: int) -> None:
-        """Begin trials while there is room, until the study has so many."""
+    def run(self, trials: int, seconds: float = 1.0) -> Iterator[None]:
+        """Run trials until the study has so many; yields every so many seconds."""
+        self._start(trials)
+        while self._running:
+            for name in self.engine.wait(seconds):
+                self._tell(self._running.pop(name), name)
+            yield
+            self._start(trials)
+
+    def _start(self, trials: int) -> None:
         while len(self._running) < self.at_once:
             if self._left:
                 self._begin(studies.trial(self.study, self._left.pop(0)))
@@ -97,12 +105,6 @@ class Search:
                 self._begin(self.study.ask(dict(self.plan.space)))
             else:
                 return
-
-    def step(self, seconds: float) -> bool:
-        """Wait so long for a trial to end, and tell Optuna; whether any still runs."""
-        for name in self.engine.wait(seconds):
-            self._tell(self._running.pop(name), name)
-        return bool(self._running)
 
     def _begin(self, trial: Any) -> None:
         changes = [f"{key}={value}" for key, value in self._values(trial).items()]

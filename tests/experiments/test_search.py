@@ -80,9 +80,8 @@ def opened(plan):
 
 
 def finish(run, trials):
-    run.start(trials)
-    while run.step(0):
-        run.start(trials)
+    for _ in run.run(trials, seconds=0):
+        pass
 
 
 def test_trials_are_told_and_counted_over_runs(tmp_path):
@@ -98,7 +97,7 @@ def test_trials_are_told_and_counted_over_runs(tmp_path):
 
 def test_a_killed_search_goes_on_with_the_trials_it_had_begun(tmp_path):
     made, engine = plan(tmp_path), Ended()
-    search.Search(made, opened(made), engine, at_once=2).start(4)
+    search.Search(made, opened(made), engine, at_once=2)._start(4)
     begun = {name: each[0] for name, each in engine.given.items()}
     after = Ended()
     finish(search.Search(made, opened(made), after, at_once=2), 4)
@@ -124,14 +123,15 @@ def test_a_training_behind_the_others_is_pruned(tmp_path, monkeypatch):
         trial = study.ask()
         trial.report(1.0, step=1)
         study.tell(trial, 1.0)
-    behind, noted = study.ask(), {}
+    behind, noted, discarded = study.ask(), {}, []
     given = {"storage": made.storage, "study": "s", "pruner": made.pruner}
     text = json.dumps({**given, "number": behind.number})
-    assert pruning.callbacks(noted.__setitem__) == []
+    assert pruning.callbacks(noted.__setitem__, lambda: discarded.append(1)) == []
     monkeypatch.setenv(pruning.TRIAL, text)
-    (callback,) = pruning.callbacks(noted.__setitem__)
+    (callback,) = pruning.callbacks(noted.__setitem__, lambda: discarded.append(1))
     with pytest.raises(pruning.PrunedError, match="epoch 1 by the search s"):
         callback.on_epoch_end(0, {"val_kid": 2.0})
+    assert discarded == [1]
     assert noted == {pruning.PRUNED: "1"}
     assert opened(made).trials[behind.number].user_attrs == {pruning.PRUNED: 1}
 
