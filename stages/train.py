@@ -24,8 +24,9 @@ def main() -> None:
     )
     if not devices.leads():
         return worker.work(description, settings.train)
-    training = settings.train, settings.kid
-    work = resume.work_folder(description, *training, settings.runtime)
+    work = resume.work_folder(
+        description, settings.train, settings.kid, settings.runtime
+    )
     with (
         devices.spread(settings.train.devices),
         resume.alone(work),
@@ -39,9 +40,8 @@ def main() -> None:
         ) as run,
     ):
         run.log_values(curves.by_epoch(resume.read(work).get("history", [])))
-        log = callback.LogEpochs(run, PATHS.epochs)
-        prune = pruning.callbacks(run.set_tag, partial(unfinished.discard, work))
-        train.train(description, *training, work, PATHS, [log, *prune])
+        more = [callback.LogEpochs(run, PATHS.epochs), *pruning.callbacks(run, work)]
+        train.train(description, settings.train, settings.kid, work, PATHS, more)
         run.set_checkpoint(PATHS.weights)
         run.log_artifact(PATHS.history, "metrics")
         unfinished.finish(work, PATHS.weights)

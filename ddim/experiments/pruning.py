@@ -5,11 +5,12 @@ The search names the trial in the variable `TRIAL`.
 
 import json
 import os
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
 
+from ddim import unfinished
 from ddim.errors import DdimError
 from ddim.experiments import studies
 
@@ -17,9 +18,6 @@ TRIAL = "DDIM_TRIAL"
 """JSON with the storage, the study and the number of the trial."""
 PRUNED = "pruned after epoch"
 """Attribute of a trial, and tag of its run in MLflow."""
-
-
-Note = Callable[[str, str], None]
 
 
 class PrunedError(DdimError):
@@ -30,29 +28,29 @@ class PrunedError(DdimError):
 class PruneTrial(keras.callbacks.Callback):
     """Reports each epoch's val_kid; raises `PrunedError` if the search says so.
 
-    Before that, `note` gets a tag, and `discard` deletes the state of the training.
+    Before that, the run gets a tag, and the state of the training in `work` goes.
     """
 
-    def __init__(self, trial: Any, note: Note, discard: Callable[[], None]) -> None:
+    def __init__(self, trial: Any, run: Any, work: Path) -> None:
         super().__init__()
-        self.trial, self.note, self.discard = trial, note, discard
+        self.trial, self.run, self.work = trial, run, work
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self.trial.report(logs["val_kid"], step=epoch + 1)
         if self.trial.should_prune():
             self.trial.set_user_attr(PRUNED, epoch + 1)
-            self.note(PRUNED, str(epoch + 1))
-            self.discard()
+            self.run.set_tag(PRUNED, str(epoch + 1))
+            unfinished.discard(self.work)
             raise PrunedError(
                 f"{PRUNED} {epoch + 1} by the search {self.trial.study.study_name}"
             )
 
 
-def callbacks(note: Note, discard: Callable[[], None]) -> list[PruneTrial]:
+def callbacks(run: Any, work: Path) -> list[PruneTrial]:
     """The callback of this training's trial; none if it is not of a search."""
     text = os.environ.get(TRIAL)
     if not text:
         return []
     given = json.loads(text)
     study = studies.load(given["storage"], given["study"], given["pruner"])
-    return [PruneTrial(studies.trial(study, given["number"]), note, discard)]
+    return [PruneTrial(studies.trial(study, given["number"]), run, work)]

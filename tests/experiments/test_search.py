@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import optuna
 import pytest
@@ -123,16 +124,17 @@ def test_a_training_behind_the_others_is_pruned(tmp_path, monkeypatch):
         trial = study.ask()
         trial.report(1.0, step=1)
         study.tell(trial, 1.0)
-    behind, noted, discarded = study.ask(), {}, []
+    behind, run = study.ask(), Mock()
     given = {"storage": made.storage, "study": "s", "pruner": made.pruner}
+    (tmp_path / "work").mkdir()
     text = json.dumps({**given, "number": behind.number})
-    assert pruning.callbacks(noted.__setitem__, lambda: discarded.append(1)) == []
+    assert pruning.callbacks(run, tmp_path / "work") == []
     monkeypatch.setenv(pruning.TRIAL, text)
-    (callback,) = pruning.callbacks(noted.__setitem__, lambda: discarded.append(1))
+    (callback,) = pruning.callbacks(run, tmp_path / "work")
     with pytest.raises(pruning.PrunedError, match="epoch 1 by the search s"):
         callback.on_epoch_end(0, {"val_kid": 2.0})
-    assert discarded == [1]
-    assert noted == {pruning.PRUNED: "1"}
+    assert not (tmp_path / "work").exists()
+    run.set_tag.assert_called_once_with(pruning.PRUNED, "1")
     assert opened(made).trials[behind.number].user_attrs == {pruning.PRUNED: 1}
 
 
