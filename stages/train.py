@@ -24,16 +24,14 @@ def main() -> None:
     )
     if not devices.leads():
         return worker.work(description, settings.train)
-    work = resume.work_folder(
-        description, settings.train, settings.kid, settings.runtime
-    )
+    training = settings.train, settings.kid
+    work = resume.work_folder(description, *training, settings.runtime)
     with (
         devices.spread(settings.train.devices),
         resume.alone(work),
         tracking.start(
-            settings.tracking.experiment,
-            settings.model_dump(include=tracking.MODEL_SECTIONS | {"runtime"}),
-            enabled=settings.tracking.enabled,
+            **settings.tracking.model_dump(),
+            settings=settings.model_dump(include=tracking.MODEL_SECTIONS | {"runtime"}),
             tags={"data.sha256": description.data_digest},
             run_id=resume.read_run_id(work),
             remember=partial(resume.write_run_id, work),
@@ -41,7 +39,7 @@ def main() -> None:
     ):
         run.log_values(curves.by_epoch(resume.read(work).get("history", [])))
         more = [callback.LogEpochs(run, PATHS.epochs), *pruning.callbacks(run, work)]
-        train.train(description, settings.train, settings.kid, work, PATHS, more)
+        train.train(description, *training, work, PATHS, more)
         run.set_checkpoint(PATHS.weights)
         run.log_artifact(PATHS.history, "metrics")
         unfinished.finish(work, PATHS.weights)
