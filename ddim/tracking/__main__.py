@@ -1,10 +1,11 @@
-"""`python -m ddim.tracking ui` and `python -m ddim.tracking send`."""
+"""`python -m ddim.tracking` with `ui`, `send` or `servers`."""
 
 import argparse
+from pathlib import Path
 
 from ddim.errors import one_plain_message
 from ddim.settings import params
-from ddim.tracking import backfill, store
+from ddim.tracking import backfill, servers, store
 
 
 def main() -> None:
@@ -19,6 +20,10 @@ def main() -> None:
         "send", help="log the trained model in the workspace, with all of its figures"
     )
     send.set_defaults(run=_send)
+    shared = commands.add_parser("servers", help="MLflow, PostgreSQL, S3 for a team")
+    shared.add_argument("--folder", type=Path, default="servers", help="for their data")
+    shared.add_argument("--port", type=int, default=5000, help="and the next two")
+    shared.set_defaults(run=_servers)
     options = parser.parse_args()
     with one_plain_message():
         options.run(options)
@@ -26,6 +31,10 @@ def main() -> None:
 
 def _ui(options: argparse.Namespace) -> None:
     store.serve(options.experiment, options.port)
+
+
+def _servers(options: argparse.Namespace) -> None:
+    servers.run(options.folder.resolve(), options.port)
 
 
 def _send(options: argparse.Namespace) -> None:

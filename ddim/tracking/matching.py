@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ddim.tracking import provenance
+from ddim.tracking import provenance, system
 from ddim.tracking.provenance import Settings
 
 CHECKPOINT_TAG = "checkpoint_sha256"
@@ -24,10 +24,11 @@ def finite(values: Values) -> Values:
 
 
 def logged(client: Any, run: Any) -> Values:
-    """All values that a run has in the store."""
+    """All values that a run has in the store, but those of its machine."""
     return {
         (point.key, point.step): point.value
         for name in run.data.metrics
+        if not name.startswith(system.PREFIX)
         for point in client.get_metric_history(run.info.run_id, name)
     }
 

@@ -9,29 +9,38 @@ model, see `ddim.tracking.registry`.
 logs the results in the workspace.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ddim.errors import DdimError
+from PIL import Image
+
 from ddim.files import sha256
 from ddim.settings.sections import Params
-from ddim.tracking import curves, dataset, matching, provenance, registry, store
+from ddim.tracking import (
+    curves,
+    dataset,
+    matching,
+    provenance,
+    registry,
+    store,
+    system,
+)
 from ddim.tracking.curves import is_val_kid
 from ddim.tracking.matching import CHECKPOINT_TAG, Values
+from ddim.tracking.outbox import Outbox
 from ddim.tracking.provenance import Settings
 
 BATCH = 100
 """Parameters that MLflow takes in one call; it would take more metrics."""
-LATER = "python -m ddim.tracking send logs everything later"
 
 
 class Run:
-    """A run in MLflow; if not enabled, or once MLflow failed, its methods do nothing.
+    """A run in MLflow; if not enabled, its methods do nothing.
 
-    As a context manager it ends the run of a training: FINISHED, KILLED on Ctrl-C and
+    What MLflow refuses waits until MLflow is back, see `ddim.tracking.outbox`. As a
+    context manager it ends the run of a training: FINISHED, KILLED on Ctrl-C and
     SIGTERM, FAILED on another exception. If `strict`, a failing store is a `DdimError`.
     """
 
@@ -39,20 +48,29 @@ class Run:
         self.run_id: str | None = None
         """For `start` when training resumes; None without a store."""
         self._active = enabled
-        self._strict = strict
+        self._outbox = Outbox(self._connect, strict=strict)
+        self._open: Callable[[], None] = lambda: None
         self._ends = False
         self._client: Any = None
         self._stored: Any = None
+        self._monitor: Any = None
         self._values: Values = {}
+        self._unsent: Values = {}
+        self._pictured: set[str] | None = None
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._ends and self.run_id:
+        if not self.run_id:
+            return
+        if self._monitor:
+            self._monitor.finish()
+        if self._ends:
             stopped = kind and issubclass(kind, KeyboardInterrupt)
             status = "KILLED" if stopped else "FAILED" if kind else "FINISHED"
             self._try(lambda: self._client.set_terminated(self.run_id, status))
+        self._outbox.send_all()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """One value per metric; `step` is an epoch or a number of diffusion steps."""
@@ -63,7 +81,9 @@ class Run:
 
         val_kid comes with the lowest so far and its epoch, by which runs can be sorted.
         """
-        self._try(lambda: self._log_values(values))
+        if self._active:
+            self._unsent |= matching.finite(values)
+            self._try(self._send_values)
 
     def log_artifact(self, path: str | Path, folder: str | None = None) -> None:
         """Keep a copy of a file, in place of an earlier one of the same name."""
@@ -73,6 +93,10 @@ class Run:
         """Keep copies of several files."""
         for path in paths:
             self.log_artifact(path, folder)
+
+    def log_picture(self, path: Path, name: str, step: int) -> None:
+        """Show a picture among those of a name, at its step, once."""
+        self._try(lambda: self._log_picture(path, name, step))
 
     def set_checkpoint(self, path: str | Path) -> None:
         """Name the weights file that this run made, so that `attach` finds the run."""
@@ -96,22 +120,31 @@ class Run:
         self._try(lambda: self._register(checkpoint, settings, summary))
 
     def _try(self, action: Callable[[], object]) -> None:
-        """Do it unless MLflow has failed; warn once if it fails now."""
-        if not self._active:
-            return
-        try:
-            action()
-        except store.errors() as error:
-            self._active = False
-            failure = f"MLflow ({store.address()}): {store.reason(error)}"
-            if self._strict:
-                raise DdimError(failure) from None
-            message = f"warning: going on without {failure}; {LATER}"
-            print(message, file=sys.stderr, flush=True)
+        """Do it, now or once MLflow is back."""
+        if self._active:
+            self._outbox.send(action)
+
+    def _begin(self, opener: Callable[[], None]) -> None:
+        self._open = opener
+        if self._active:
+            self._outbox.send_all()
+
+    def _connect(self) -> None:
+        """Open the run; after a failure, read again what it holds."""
+        if self.run_id is not None:
+            self._use(self._client, self._client.get_run(self.run_id))
+        self._open()
 
     def _use(self, client: Any, stored: Any) -> None:
         self._client, self._stored, self.run_id = client, stored, stored.info.run_id
         self._values = matching.logged(client, stored)
+        self._pictured = None
+
+    def _watch(self) -> None:
+        """Log what the training takes of its machine from now on."""
+        if self._monitor:
+            self._monitor.finish()
+        self._monitor = system.watch(self.run_id, store.uri())
 
     def _complete(self, settings: Settings, tags: Mapping[str, str]) -> None:
         """Log the settings and the data set that the run lacks."""
@@ -122,15 +155,24 @@ class Run:
         self._log_batches(params=[Param(k, parameters[k]) for k in sorted(lacking)])
         dataset.log(self._client, self._stored.info.run_id, settings, tags)
 
-    def _log_values(self, values: Values) -> None:
+    def _send_values(self) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        values = matching.finite(values)
-        values |= curves.best_so_far(self._values | values)
+        values = self._unsent | curves.best_so_far(self._values | self._unsent)
         new = sorted(values.keys() - self._values.keys())
         self._log_batches(metrics=[Metric(k[0], values[k], now, k[1]) for k in new])
-        self._values = values | self._values
+        self._values, self._unsent = values | self._values, {}
+
+    def _log_picture(self, path: Path, name: str, step: int) -> None:
+        if self._pictured is None:
+            found = self._client.list_artifacts(self.run_id, "images")
+            self._pictured = {each.path.partition("+timestamp")[0] for each in found}
+        known = f"images/{name}+step+{step}"
+        if known not in self._pictured:
+            with Image.open(path) as image:
+                self._client.log_image(self.run_id, image, key=name, step=step)
+            self._pictured.add(known)
 
     def _log_batches(self, **entities: Sequence[Any]) -> None:
         """Log metrics or params, as many at once as MLflow takes."""
@@ -170,21 +212,23 @@ def start(
     run._ends = True
 
     def open_run() -> None:
-        client, experiment_id = store.connect(experiment)
-        query = f"attributes.run_id = '{run_id}'"
-        found = matching.newest(client, experiment_id, query) if run_id else []
-        if found:
-            stored = found[0]
-            client.update_run(run_id, "RUNNING")
-        else:
-            stored = matching.new_run(client, experiment_id, settings, tags or {})
-        run._use(client, stored)
-        remember(stored.info.run_id)
+        if run.run_id is None:
+            client, experiment_id = store.connect(experiment)
+            query = f"attributes.run_id = '{run_id}'"
+            found = matching.newest(client, experiment_id, query) if run_id else []
+            if found:
+                client.update_run(run_id, "RUNNING")
+            else:
+                found = [matching.new_run(client, experiment_id, settings, tags or {})]
+            run._use(client, found[0])
+            remember(found[0].info.run_id)
         run._complete(settings, tags or {})
+        run._watch()
 
     try:
-        run._try(open_run)
+        run._begin(open_run)
     except BaseException as error:
+        run._open = lambda: None  # what was interrupted is not begun again
         run.__exit__(type(error))
         raise
     return run
@@ -208,9 +252,9 @@ def attach(
     """
     run, values = Run(enabled, strict=strict), matching.finite(values or {})
 
-    def open_run() -> None:
+    def find_run(tags: Mapping[str, str]) -> None:
         client, experiment_id = store.connect(experiment)
-        digest, tags = sha256(checkpoint), dataset.tag(checkpoint)
+        digest = sha256(checkpoint)
         with store.lock():
             stored = matching.run_of_model(
                 client, experiment_id, digest, settings, values
@@ -219,8 +263,14 @@ def attach(
             if stored.info.status != "FINISHED":
                 client.set_terminated(stored.info.run_id)
         run._use(client, stored)
-        run._complete(settings, tags)
-        run._log_values(values)
 
-    run._try(open_run)
+    def open_run() -> None:
+        tags = dataset.tag(checkpoint)
+        if run.run_id is None:
+            find_run(tags)
+        run._complete(settings, tags)
+        run._send_values()
+
+    run._unsent = values
+    run._begin(open_run)
     return run

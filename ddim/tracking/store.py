@@ -4,6 +4,8 @@ import os
 import socket
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,17 @@ from ddim.paths import project
 
 HOST = "127.0.0.1"
 LOCK_SECONDS = 120
+LOCK_STATEMENTS = {
+    "postgresql": (
+        f"SET lock_timeout = '{LOCK_SECONDS}s'",
+        "SELECT pg_advisory_xact_lock(7236970)",
+    ),
+    "mysql": (f"SELECT GET_LOCK('ddim', {LOCK_SECONDS})",),
+}
+"""By SQLAlchemy's name of a database: a lock until the connection is closed."""
+ARTIFACTS = "DDIM_ARTIFACTS"
+"""Where the files of new experiments go if `MLFLOW_TRACKING_URI` is a database: an
+address such as `s3://bucket/folder`, or a folder that all hosts share."""
 EPOCH_SECONDS = "epoch_seconds"
 """A metric of every epoch, in MLflow alone: no output may depend on the clock."""
 KIND_TAG = "mlflow.experimentKind"
@@ -27,8 +40,11 @@ SWITCHES = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "true",
+    "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL": "30",
 }
-"""Unless the user sets them: no telemetry, seconds instead of minutes, no chatter."""
+"""Unless the user sets them: no telemetry, seconds instead of minutes, no chatter, and
+every half minute what a training takes of its machine."""
 
 SERVER_SWITCHES = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -55,16 +71,40 @@ def connect(experiment: str) -> tuple[Any, str]:
     One process at a time, since two migrations of a new database disturb each other.
     Raises one of `errors()` if the store is of no use.
     """
-    with lock():
-        _check_database()
+    with lock(), _database():
         client = _client()
-        known = client.get_experiment_by_name(experiment)
-        if not known:
-            tags = {KIND_TAG: KIND}
-            return client, client.create_experiment(experiment, _artifacts(), tags)
+        known = look_or_make(
+            lambda: client.get_experiment_by_name(experiment),
+            lambda: _make_experiment(client, experiment),
+        )
         if KIND_TAG not in known.tags:
             client.set_experiment_tag(known.experiment_id, KIND_TAG, KIND)
         return client, known.experiment_id
+
+
+def look_or_make(look: Callable[[], Any], make: Callable[[], object]) -> Any:
+    """What `look` finds; if nothing, what it finds once `make` has made it.
+
+    Another host, which no lock of this one stops, may be the one that makes it.
+    """
+    found = look()
+    if found is None:
+        with taken_by_another():
+            make()
+        found = look()
+    return found
+
+
+@contextmanager
+def taken_by_another() -> Iterator[None]:
+    """Making what is there already, since another host was faster, is no failure."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def ping() -> None:
@@ -74,8 +114,8 @@ def ping() -> None:
     """
     if uri().startswith("sqlite:///") and not Path(uri()[10:]).is_file():
         return
-    _check_database()
-    _client().search_experiments(max_results=1)
+    with _database():
+        _client().search_experiments(max_results=1)
 
 
 def download(model: str) -> Path:
@@ -144,6 +184,11 @@ def reason(error: Exception) -> str:
     """An error of the store on one line, without the database statement or password."""
     message, _, _ = str(error).partition("[SQL: ")
     message = message.replace(uri().removesuffix(address()), "")
+    if getattr(error, "error_code", None) == "UNAUTHENTICATED":
+        message = (
+            "expected a user and password that the server knows in "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; received others"
+        )
     return textwrap.shorten(f"{type(error).__name__}: {message}", 300)
 
 
@@ -152,7 +197,7 @@ def serve(experiment: str, port: int) -> None:
 
     Raises `DdimError` if the port is taken or there is no database to show.
     """
-    _check_port(port)
+    check_port(port)
     if not _is_database():
         raise DdimError(
             f"MLFLOW_TRACKING_URI: expected a database to show; received {address()}, "
@@ -189,20 +234,42 @@ def _client() -> Any:
     return MlflowClient(uri())
 
 
-def _check_database() -> None:
-    """Fail at once where MLflow would go on trying to connect for two minutes."""
+def _make_experiment(client: Any, name: str) -> None:
+    artifacts = _artifacts()
+    client.create_experiment(name, artifacts, {KIND_TAG: KIND})
+    on_one_host = artifacts and artifacts.startswith("file:")
+    if on_one_host and not uri().startswith("sqlite") and not os.environ.get(ARTIFACTS):
+        print(
+            f"note: the files of the experiment {name} go to {artifacts}, which other "
+            f"hosts cannot read; {ARTIFACTS}=s3://... names a place for a new one",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def _database() -> Iterator[None]:
+    """Hold a database's own lock, which the processes of all hosts share.
+
+    A database that cannot be reached fails at once; MLflow would try for two minutes.
+    """
+    if not _is_database():
+        yield
+        return
     import sqlalchemy
 
-    if _is_database():
-        engine = sqlalchemy.create_engine(uri(), poolclass=sqlalchemy.NullPool)
-        engine.connect().close()
+    engine = sqlalchemy.create_engine(uri(), poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        for statement in LOCK_STATEMENTS.get(engine.dialect.name, ()):
+            connection.execute(sqlalchemy.text(statement))
+        yield
 
 
 def _is_database() -> bool:
     return uri().startswith(("sqlite", "postgresql", "mysql", "mssql"))
 
 
-def _check_port(port: int) -> None:
+def check_port(port: int) -> None:
+    """Raises `DdimError` if something listens on this port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -213,7 +280,10 @@ def _check_port(port: int) -> None:
 
 def _artifacts() -> str | None:
     """Where files beside a database go; any other store knows that itself."""
-    return (_root() / "mlartifacts").as_uri() if _is_database() else None
+    if not _is_database():
+        return None
+    named = os.environ.get(ARTIFACTS) or "mlartifacts"
+    return named if ":" in named else (_root() / named).as_uri()
 
 
 def _root() -> Path:
