@@ -8,7 +8,6 @@ import keras
 from ddim.tracking.run import Run
 from ddim.tracking.store import EPOCH_SECONDS
 
-
 EPOCH_PICTURES = "samples"
 """Their name in MLflow, which shows them with a slider over the epochs."""
 

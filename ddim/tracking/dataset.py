@@ -27,16 +27,24 @@ def tag(weights: str | Path) -> dict[str, str]:
 
 def log(client: Any, run_id: str, settings: Settings, tags: Mapping[str, str]) -> None:
     """Name the data that the run used, once, if settings and digest are known."""
-    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.entities import DatasetInput, InputTag
+
+    dataset = of(settings, tags)
+    if dataset is not None:
+        context = InputTag("mlflow.data.context", "training")
+        client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
+
+
+def of(settings: Settings, tags: Mapping[str, str]) -> Any:
+    """MLflow's data set of settings and digest; None if either is not known."""
+    from mlflow.entities import Dataset
 
     if "data" not in settings or TAG not in tags:
-        return
+        return None
     data = settings["data"]
-    dataset = Dataset(
+    return Dataset(
         name=f"{data_name(data)} {data['image_size']}px",
         digest=tags[TAG][:DIGEST_LETTERS],
         source_type=data["source"],
         source=json.dumps({"uri": data_name(data)}),
     )
-    context = InputTag("mlflow.data.context", "training")
-    client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])

@@ -10,9 +10,9 @@ from ddim.tracking import store
 
 LEAST_PAUSE = 10.0
 PAUSE = 20
-"""Times as long as the attempt that failed: a dead store takes a twentieth of a stage."""
+"""Times as long as the attempt that failed, so a dead store takes 5 % of a stage."""
 ATTEMPTS = 2
-"""That may fail in a row before all wait: one may fail by itself, for a missing file."""
+"""That may fail before all wait: one may fail by itself, for a missing file."""
 LATER = "python -m ddim.tracking send logs everything later"
 
 
@@ -53,7 +53,7 @@ class Outbox:
         return self._connected
 
     def _empty(self) -> bool:
-        failed = []
+        failed: list[Callable[[], object]] = []
         while self._waiting and len(failed) < ATTEMPTS:
             action = self._waiting.popleft()
             if not self._succeeds(action):

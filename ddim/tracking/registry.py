@@ -11,10 +11,12 @@ of its own, and its alias `best` means what it says.
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +26,7 @@ from ddim import runtime
 from ddim.files import sha256
 from ddim.paths import WEIGHTS, model_files
 from ddim.settings.sections import Params
+from ddim.tracking import dataset, store
 from ddim.tracking.curves import is_val_kid
 from ddim.tracking.matching import CHECKPOINT_TAG
 from ddim.tracking.provenance import data_name, installed
@@ -39,6 +42,7 @@ REQUIREMENTS = (
     *("pydantic", "pyyaml", "sentencepiece", "tqdm"),
 )
 """What drawing needs, besides the backend."""
+ATTEMPTS = 6
 EXAMPLE = {"steps": [20, 20], "seed": [0, 1], "sampler": ["ddim", "dpmpp_2m"]}
 
 
@@ -71,6 +75,17 @@ class Candidate:
         }
 
     @property
+    def text(self) -> str:
+        """The conditions, as the tag of a registered model."""
+        return json.dumps(self.conditions, sort_keys=True)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of the registered model, and of one beside others of that name."""
+        digest = hashlib.sha256(self.text.encode()).hexdigest()[:6]
+        return self.name, f"{self.name}-{digest}"
+
+    @property
     def name(self) -> str:
         """Of the model, such as `ddim-oxford_flowers102-64px-imagenet-5steps`."""
         data, experiment = self.settings.data, self.settings.tracking.experiment
@@ -89,15 +104,16 @@ def register(client: Any, run: Any, candidate: Candidate) -> str:
     Returns a line that says where the model is.
     """
     name = _registered_name(client, candidate)
-    versions = list(client.search_model_versions(f"name = '{name}'"))
-    known = [v for v in versions if v.tags.get(CHECKPOINT_TAG) == candidate.digest]
-    if known:
-        version = known[-1]
-    else:
+    version = _version(client, name, candidate)
+    if version is None:
         model = _logged_model(client, run, candidate) or _log(client, run, candidate)
-        version = _create_version(client, run, model, candidate, name)
-        versions.append(version)
-    best = _move_alias(client, name, version, versions)
+        version = _again(
+            lambda: (
+                _version(client, name, candidate)
+                or _create_version(client, run, model, candidate, name)
+            )
+        )
+    best = _again(lambda: _move_alias(client, name, version))
     best_is = "this model" if best == str(version.version) else f"version {best}"
     return (
         f"MLflow: this model is models:/{name}/{version.version}; "
@@ -105,24 +121,69 @@ def register(client: Any, run: Any, candidate: Candidate) -> str:
     )
 
 
+def _again(attempt: Callable[[], Any]) -> Any:
+    """The result of an attempt that may fail because other hosts register as well.
+
+    MLflow numbers versions by the highest there is; it gives up after three collisions.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for number in range(ATTEMPTS - 1):
+        try:
+            return attempt()
+        except MlflowException:
+            time.sleep(random.SystemRandom().uniform(0, 0.2 * 2**number))
+    return attempt()
+
+
+def _versions(client: Any, name: str) -> list[Any]:
+    """All versions of a registered model, oldest first."""
+    found = client.search_model_versions(f"name = '{name}'")
+    return sorted(found, key=lambda version: int(version.version))
+
+
+def _version(client: Any, name: str, candidate: Candidate) -> Any:
+    """The version with the candidate's weights, if there is one."""
+    for version in _versions(client, name):
+        if version.tags.get(CHECKPOINT_TAG) == candidate.digest:
+            return version
+    return None
+
+
 def _registered_name(client: Any, candidate: Candidate) -> str:
     """The registered model for these conditions, which is made if there is none.
 
     Its name ends in a digest where other conditions have the plain name.
     """
-    conditions = json.dumps(candidate.conditions, sort_keys=True)
-    digest = hashlib.sha256(conditions.encode()).hexdigest()[:6]
-    plain = candidate.name
-    found = client.search_registered_models(f"name LIKE '{plain}%'")
-    known = {model.name: model.tags.get(CONDITIONS_TAG) for model in found}
-    for name in (plain, f"{plain}-{digest}"):
-        if known.get(name) == conditions:
-            return name
-    name = f"{plain}-{digest}" if plain in known else plain
-    client.create_registered_model(
-        name, {CONDITIONS_TAG: conditions}, _description(name, candidate)
+    found = store.look_or_make(
+        lambda: _known_name(client, candidate),
+        lambda: _make_name(client, candidate),
     )
-    return name
+    # Another host may just have taken the plain name for other conditions.
+    return found or store.look_or_make(
+        lambda: _known_name(client, candidate),
+        lambda: _make_name(client, candidate),
+    )
+
+
+def _names(client: Any, candidate: Candidate) -> dict[str, str | None]:
+    """Registered models that begin with the candidate's name, and their conditions."""
+    found = client.search_registered_models(f"name LIKE '{candidate.name}%'")
+    return {model.name: model.tags.get(CONDITIONS_TAG) for model in found}
+
+
+def _known_name(client: Any, candidate: Candidate) -> str | None:
+    known, (plain, longer) = _names(client, candidate), candidate.names
+    return next((n for n in (plain, longer) if known.get(n) == candidate.text), None)
+
+
+def _make_name(client: Any, candidate: Candidate) -> None:
+    plain, longer = candidate.names
+    taken = _names(client, candidate).get(plain, candidate.text) != candidate.text
+    name = longer if taken else plain
+    client.create_registered_model(
+        name, {CONDITIONS_TAG: candidate.text}, _description(name, candidate)
+    )
 
 
 def _description(name: str, candidate: Candidate) -> str:
@@ -151,12 +212,12 @@ def _logged_model(client: Any, run: Any, candidate: Candidate) -> Any:
 
 
 def _log(client: Any, run: Any, candidate: Candidate) -> Any:
-    from mlflow.entities import LoggedModelOutput, Metric
+    """A new logged model with the figures of its epoch."""
+    from mlflow.entities import LoggedModelOutput
 
-    run_id = run.info.run_id
-    names = filter(is_val_kid, client.get_run(run_id).data.metrics)
-    points = [p for name in names for p in client.get_metric_history(run_id, name)]
-    best = min(points, key=lambda each: each.value)
+    run_id, points = run.info.run_id, _points(client, run)
+    judged = [point for point in points if is_val_kid(point.key)]
+    best = min(judged, key=lambda each: each.value)
     model = client.create_logged_model(
         run.info.experiment_id,
         name=candidate.name,
@@ -168,12 +229,32 @@ def _log(client: Any, run: Any, candidate: Candidate) -> Any:
         _save(saved, candidate.checkpoint, model)
         client.log_model_artifacts(model.model_id, str(saved))
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, best.step)])
-    # The run's own point once more, so that it has no second one, with the model's ID.
-    metric = Metric(
-        best.key, best.value, best.timestamp, best.step, model_id=model.model_id
-    )
-    client.log_batch(run_id, metrics=[metric])
+    final = [point for point in points if point.step in (0, best.step)]
+    settings = candidate.settings.model_dump()
+    data = dataset.of(settings, dataset.tag(candidate.checkpoint / WEIGHTS))
+    _link(client, run_id, model, final, data)
     return client.finalize_logged_model(model.model_id, "READY")
+
+
+def _points(client: Any, run: Any) -> list[Any]:
+    """The run's values of figures that a model has: by epoch, or once at step 0."""
+    run_id = run.info.run_id
+    names = [n for n in client.get_run(run_id).data.metrics if "/" not in n]
+    return [p for name in names for p in client.get_metric_history(run_id, name)]
+
+
+def _link(client: Any, run_id: str, model: Any, points: list[Any], data: Any) -> None:
+    """Log points of the run once more, so that it has no second ones, as the model's.
+
+    MLflow sorts the models of a data set by them.
+    """
+    from mlflow.entities import Metric
+
+    of = {"model_id": model.model_id, "run_id": run_id}
+    if data is not None:
+        of |= {"dataset_name": data.name, "dataset_digest": data.digest}
+    metrics = [Metric(p.key, p.value, p.timestamp, p.step, **of) for p in points]
+    client.log_batch(run_id, metrics=metrics)
 
 
 def _save(path: Path, checkpoint: Path, model: Any) -> None:
@@ -230,16 +311,24 @@ def _create_version(
     return version
 
 
-def _move_alias(client: Any, name: str, mine: Any, versions: Sequence[Any]) -> str:
-    """Give the alias to this version if it is better than the holder.
+def _move_alias(client: Any, name: str, mine: Any) -> str:
+    """Give the alias to the best version, if `mine` is better than the holder.
 
-    Without a holder it goes to the best of all, the oldest of equal ones. A holder
-    chosen by hand stays until a better version comes. Returns the holder's number.
+    The oldest of equal ones is the best. A holder chosen by hand stays until a better
+    version comes. Other hosts may do the same at this moment, so what was given is
+    looked at again until it is right. Returns the holder's number.
     """
-    holder = str(client.get_registered_model(name).aliases.get(ALIAS))
-    held = [each for each in versions if str(each.version) == holder]
-    rivals = [*held, mine] if held else sorted(versions, key=lambda v: int(v.version))
-    best = min(rivals, key=lambda v: float(v.tags.get(VAL_KID, "inf")))
-    if str(best.version) != holder:
-        client.set_registered_model_alias(name, ALIAS, best.version)
-    return str(best.version)
+    given = {str(mine.version)}
+    while True:
+        holder = str(client.get_registered_model(name).aliases.get(ALIAS))
+        versions = {str(each.version): each for each in _versions(client, name)}
+        best = min(versions, key=lambda number: _val_kid(versions[number]))
+        stays = holder in versions and holder not in given
+        if holder == best or (stays and _val_kid(versions[holder]) <= _val_kid(mine)):
+            return holder
+        client.set_registered_model_alias(name, ALIAS, best)
+        given.add(best)
+
+
+def _val_kid(version: Any) -> float:
+    return float(version.tags.get(VAL_KID, "inf"))

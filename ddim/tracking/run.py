@@ -144,7 +144,7 @@ class Run:
         """Log what the training takes of its machine from now on."""
         if self._monitor:
             self._monitor.finish()
-        self._monitor = system.watch(self.run_id, store.uri())
+        self._monitor = system.watch(self._stored.info.run_id, store.uri())
 
     def _complete(self, settings: Settings, tags: Mapping[str, str]) -> None:
         """Log the settings and the data set that the run lacks."""

@@ -130,7 +130,7 @@ def mlflow(
     texts = {"database": databases[1].replace("%", "%%"), "admin": ADMIN}
     _write(config, AUTH.format(**texts, password=words["mlflow"]))
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"]
-    command += ["--host", HOST, "--port", port, "--workers", 2]
+    command += ["--host", HOST, "--port", str(port), "--workers", "2"]
     command += ["--artifacts-destination", artifacts]
     command += ["--uvicorn-opts", "--log-level=warning"]
     values = {
@@ -248,8 +248,16 @@ def _make_database(
         user = pwd.getpwnam(owner)
         for path in (folder, word):
             os.chown(path, user.pw_uid, user.pw_gid)
-    command = [programs / "initdb", "-D", folder, "-U", ADMIN, "--pwfile", word]
-    command += ["-A", "scram-sha-256", "-E", "UTF8", "--no-instructions"]
+    command: list[Any] = [programs / "initdb", "-D", folder, "-U", ADMIN]
+    command += [
+        "--pwfile",
+        word,
+        "-A",
+        "scram-sha-256",
+        "-E",
+        "UTF8",
+        "--no-instructions",
+    ]
     try:
         options: dict[str, Any] = {"user": owner, "cwd": "/", "text": True}
         done = subprocess.run(command, capture_output=True, check=False, **options)

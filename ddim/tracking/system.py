@@ -1,6 +1,5 @@
 """What a training takes of its machine: processor, memory, disk, network and GPU."""
 
-import os
 from typing import Any
 
 SWITCH = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"
