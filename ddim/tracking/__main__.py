@@ -5,17 +5,17 @@ from pathlib import Path
 
 from ddim.errors import one_plain_message
 from ddim.settings import params
-from ddim.tracking import backfill, servers, store
+from ddim.tracking import backfill, servers, ui
 
 
 def main() -> None:
     """Show the runs until Ctrl-C, or log what the workspace holds."""
     parser = argparse.ArgumentParser(prog="python -m ddim.tracking")
     commands = parser.add_subparsers(required=True)
-    ui = commands.add_parser("ui", help="show the runs in a browser")
-    ui.add_argument("--experiment", default="ddim", help="which one to link to")
-    ui.add_argument("--port", type=int, default=5000)
-    ui.set_defaults(run=_ui)
+    page = commands.add_parser("ui", help="show the runs in a browser")
+    page.add_argument("--experiment", default="ddim", help="which one to link to")
+    page.add_argument("--port", type=int, default=5000)
+    page.set_defaults(run=_ui)
     send = commands.add_parser(
         "send", help="log the trained model in the workspace, with all of its figures"
     )
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _ui(options: argparse.Namespace) -> None:
-    store.serve(options.experiment, options.port)
+    ui.serve(options.experiment, options.port)
 
 
 def _servers(options: argparse.Namespace) -> None:

@@ -33,6 +33,7 @@ def send(settings: Params) -> str:
     _check(settings)
     epochs = curves.read(PATHS.history)
     kids, summary, sections, files = {}, {}, TRAINING, _files()
+    pictures = sorted(PATHS.epochs.glob("epoch_*.png"))
     if PATHS.kid_table.exists():
         summary, sections = read_json(PATHS.kid, "evaluate"), EVALUATION
         kids = curves.kid(pd.read_csv(PATHS.kid_table), summary)
@@ -48,11 +49,13 @@ def send(settings: Params) -> str:
     ) as run:
         for path, folder in files.items():
             run.log_artifact(path, folder)
+        for picture in pictures:
+            run.log_epoch(picture)
         run.register(PATHS.checkpoint, settings, summary)
     return (
         f"MLflow run {run.run_id} of checkpoint {sha256(PATHS.weights)[:12]} holds "
         f"{_steps(epochs)} epochs, KID at {_steps(kids)} step counts and "
-        f"{len(files)} files"
+        f"{len(files) + len(pictures)} files"
     )
 
 
@@ -65,7 +68,6 @@ def _files() -> dict[Path, str]:
     files = {
         **dict.fromkeys([PATHS.history, PATHS.training, *PATHS.figures()], "metrics"),
         **dict.fromkeys(PATHS.pictures(), "pictures"),
-        **dict.fromkeys(sorted(PATHS.epochs.glob("*.png")), "epochs"),
     }
     return {path: folder for path, folder in files.items() if path.is_file()}
 

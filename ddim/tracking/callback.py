@@ -8,9 +8,6 @@ import keras
 from ddim.tracking.run import Run
 from ddim.tracking.store import EPOCH_SECONDS
 
-EPOCH_PICTURES = "samples"
-"""Their name in MLflow, which shows them with a slider over the epochs."""
-
 
 class LogEpochs(keras.callbacks.Callback):
     """Logs each epoch's figures, how long it took, and its picture from `pictures`."""
@@ -27,5 +24,4 @@ class LogEpochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         seconds = time.monotonic() - self.began
         self.run.log_metrics({**logs, EPOCH_SECONDS: seconds}, epoch + 1)
-        picture = self.pictures / f"epoch_{epoch + 1:04d}.png"
-        self.run.log_picture(picture, EPOCH_PICTURES, epoch + 1)
+        self.run.log_epoch(self.pictures / f"epoch_{epoch + 1:04d}.png")

@@ -1,100 +1,23 @@
-"""The trained model in MLflow: logged once per weights, the best one by val_kid named.
+"""Trained models in MLflow's registry, the best one by val_kid named.
 
-The folder it is kept in holds the checkpoint, the code and the pinned requirements, so
-that it draws and is served without the project. Nothing in it is pickled.
-
-`val_kid` compares models only under equal conditions: images, Inception features,
-numbers of images and steps. So each data set with its conditions has a registered model
-of its own, and its alias `best` means what it says.
+Several hosts may register at once: each looks again at what it has made.
 """
 
-import hashlib
 import json
-import os
 import random
-import re
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from ddim import runtime
-from ddim.files import sha256
-from ddim.paths import WEIGHTS, model_files
-from ddim.settings.sections import Params
-from ddim.tracking import dataset, store
-from ddim.tracking.curves import is_val_kid
+from ddim.tracking import logged_model, store
+from ddim.tracking.candidate import Candidate
 from ddim.tracking.matching import CHECKPOINT_TAG
-from ddim.tracking.provenance import data_name, installed
 
 ALIAS = "best"
-FOLDER = "checkpoint"
 VAL_KID = "val_kid"
 CONDITIONS_TAG = "conditions"
 """Tag of a registered model: the conditions under which its val_kid compares."""
-LOADER = "ddim.inference.serving"
-REQUIREMENTS = (
-    *("filelock", "h5py", "keras", "mlflow", "numpy", "pandas", "pillow"),
-    *("pydantic", "pyyaml", "sentencepiece", "tqdm"),
-)
-"""What drawing needs, besides the backend."""
 ATTEMPTS = 6
-EXAMPLE = {"steps": [20, 20], "seed": [0, 1], "sampler": ["ddim", "dpmpp_2m"]}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trained model, and what makes its val_kid comparable with others."""
-
-    checkpoint: Path
-    """The folder with its weights and description."""
-    val_kid: float
-    settings: Params
-    reference: Mapping[str, Any]
-    """Conditions of the reference features, as `metrics/kid.json` has them."""
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the weights."""
-        return sha256(self.checkpoint / WEIGHTS)
-
-    @property
-    def conditions(self) -> dict[str, Any]:
-        """Models with equal ones compare by val_kid."""
-        given, train = self.reference, self.settings.train
-        keys = ("encoder", "layer", "resolution", "data_digest", "real_images")
-        return {
-            **{key: given.get(key) for key in keys},
-            "weights": given.get("weights_sha256") or given.get("weights"),
-            "generated_images": train.kid_images or given.get("real_images"),
-            "steps": train.kid_steps,
-        }
-
-    @property
-    def text(self) -> str:
-        """The conditions, as the tag of a registered model."""
-        return json.dumps(self.conditions, sort_keys=True)
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Of the registered model, and of one beside others of that name."""
-        digest = hashlib.sha256(self.text.encode()).hexdigest()[:6]
-        return self.name, f"{self.name}-{digest}"
-
-    @property
-    def name(self) -> str:
-        """Of the model, such as `ddim-oxford_flowers102-64px-imagenet-5steps`."""
-        data, experiment = self.settings.data, self.settings.tracking.experiment
-        size, images = f"{data.image_size}px", data_name(data.model_dump())
-        file = str(self.reference.get("weights_sha256") or "")[:6]
-        inception = file or str(self.reference.get("weights"))
-        steps = f"{self.settings.train.kid_steps}steps"
-        name = "-".join([experiment, images, size, inception, steps])
-        return re.sub(r"[^\w-]+", "-", name)
 
 
 def register(client: Any, run: Any, candidate: Candidate) -> str:
@@ -106,7 +29,9 @@ def register(client: Any, run: Any, candidate: Candidate) -> str:
     name = _registered_name(client, candidate)
     version = _version(client, name, candidate)
     if version is None:
-        model = _logged_model(client, run, candidate) or _log(client, run, candidate)
+        model = logged_model.find(client, run, candidate) or logged_model.log(
+            client, run, candidate
+        )
         version = _again(
             lambda: (
                 _version(client, name, candidate)
@@ -194,101 +119,6 @@ def _description(name: str, candidate: Candidate) -> str:
         "Conditions of val_kid:\n\n"
         + "\n".join(f"- {key}: {value}" for key, value in conditions)
     )
-
-
-def _logged_model(client: Any, run: Any, candidate: Candidate) -> Any:
-    """The run's model of these weights, if an earlier attempt has logged it whole.
-
-    A half logged one is deleted.
-    """
-    query = f"source_run_id = '{run.info.run_id}'"
-    whole = None
-    for model in client.search_logged_models([run.info.experiment_id], query):
-        if model.status.name != "READY":
-            client.delete_logged_model(model.model_id)
-        elif model.tags.get(CHECKPOINT_TAG) == candidate.digest:
-            whole = model
-    return whole
-
-
-def _log(client: Any, run: Any, candidate: Candidate) -> Any:
-    """A new logged model with the figures of its epoch."""
-    from mlflow.entities import LoggedModelOutput
-
-    run_id, points = run.info.run_id, _points(client, run)
-    judged = [point for point in points if is_val_kid(point.key)]
-    best = min(judged, key=lambda each: each.value)
-    model = client.create_logged_model(
-        run.info.experiment_id,
-        name=candidate.name,
-        source_run_id=run_id,
-        tags={CHECKPOINT_TAG: candidate.digest},
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        saved = Path(folder) / "model"
-        _save(saved, candidate.checkpoint, model)
-        client.log_model_artifacts(model.model_id, str(saved))
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, best.step)])
-    final = [point for point in points if point.step in (0, best.step)]
-    settings = candidate.settings.model_dump()
-    data = dataset.of(settings, dataset.tag(candidate.checkpoint / WEIGHTS))
-    _link(client, run_id, model, final, data)
-    return client.finalize_logged_model(model.model_id, "READY")
-
-
-def _points(client: Any, run: Any) -> list[Any]:
-    """The run's values of figures that a model has: by epoch, or once at step 0."""
-    run_id = run.info.run_id
-    names = [n for n in client.get_run(run_id).data.metrics if "/" not in n]
-    return [p for name in names for p in client.get_metric_history(run_id, name)]
-
-
-def _link(client: Any, run_id: str, model: Any, points: list[Any], data: Any) -> None:
-    """Log points of the run once more, so that it has no second ones, as the model's.
-
-    MLflow sorts the models of a data set by them.
-    """
-    from mlflow.entities import Metric
-
-    of = {"model_id": model.model_id, "run_id": run_id}
-    if data is not None:
-        of |= {"dataset_name": data.name, "dataset_digest": data.digest}
-    metrics = [Metric(p.key, p.value, p.timestamp, p.step, **of) for p in points]
-    client.log_batch(run_id, metrics=metrics)
-
-
-def _save(path: Path, checkpoint: Path, model: Any) -> None:
-    """Write the model in MLflow's format to the folder `path`."""
-    import pandas as pd
-    from mlflow import pyfunc
-    from mlflow.models import Model
-
-    data = path.with_name(FOLDER)
-    for file in model_files(checkpoint):
-        (data / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(checkpoint / file, data / file)
-    pyfunc.save_model(
-        str(path),
-        loader_module=LOADER,
-        data_path=str(data),
-        code_paths=[str(Path(__file__).parents[1])],
-        pip_requirements=_requirements(),
-        signature=False,  # MLflow drops rows without cells to hold them against one
-        input_example=pd.DataFrame(EXAMPLE),
-        mlflow_model=Model(
-            artifact_path=model.artifact_location,
-            model_uuid=model.model_id,
-            run_id=model.source_run_id,
-            model_id=model.model_id,
-        ),
-    )
-
-
-def _requirements() -> list[str]:
-    """What is installed here, pinned."""
-    backend = os.environ.get("KERAS_BACKEND") or runtime.installed_backend()
-    pinned = installed((*REQUIREMENTS, backend, f"{backend}-cpu"))
-    return [f"{name}=={version}" for name, version in pinned.items()]
 
 
 def _create_version(

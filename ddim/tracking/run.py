@@ -27,6 +27,7 @@ from ddim.tracking import (
     store,
     system,
 )
+from ddim.tracking.candidate import Candidate
 from ddim.tracking.curves import is_val_kid
 from ddim.tracking.matching import CHECKPOINT_TAG, Values
 from ddim.tracking.outbox import Outbox
@@ -34,6 +35,8 @@ from ddim.tracking.provenance import Settings
 
 BATCH = 100
 """Parameters that MLflow takes in one call; it would take more metrics."""
+PICTURES = "samples"
+"""Name of the pictures of epochs, which MLflow shows with a slider."""
 
 
 class Run:
@@ -94,9 +97,9 @@ class Run:
         for path in paths:
             self.log_artifact(path, folder)
 
-    def log_picture(self, path: Path, name: str, step: int) -> None:
-        """Show a picture among those of a name, at its step, once."""
-        self._try(lambda: self._log_picture(path, name, step))
+    def log_epoch(self, picture: Path) -> None:
+        """Show a picture such as `epoch_0001.png` at its step, once."""
+        self._try(lambda: self._log_epoch(picture))
 
     def set_checkpoint(self, path: str | Path) -> None:
         """Name the weights file that this run made, so that `attach` finds the run."""
@@ -164,14 +167,15 @@ class Run:
         self._log_batches(metrics=[Metric(k[0], values[k], now, k[1]) for k in new])
         self._values, self._unsent = values | self._values, {}
 
-    def _log_picture(self, path: Path, name: str, step: int) -> None:
+    def _log_epoch(self, picture: Path) -> None:
         if self._pictured is None:
             found = self._client.list_artifacts(self.run_id, "images")
             self._pictured = {each.path.partition("+timestamp")[0] for each in found}
-        known = f"images/{name}+step+{step}"
+        step = int(picture.stem.rpartition("_")[2])
+        known = f"images/{PICTURES}+step+{step}"
         if known not in self._pictured:
-            with Image.open(path) as image:
-                self._client.log_image(self.run_id, image, key=name, step=step)
+            with Image.open(picture) as image:
+                self._client.log_image(self.run_id, image, key=PICTURES, step=step)
             self._pictured.add(known)
 
     def _log_batches(self, **entities: Sequence[Any]) -> None:
@@ -186,7 +190,7 @@ class Run:
     ) -> None:
         val_kids = [v for (name, _), v in self._values.items() if is_val_kid(name)]
         if val_kids and "conditions" in summary:
-            candidate = registry.Candidate(
+            candidate = Candidate(
                 checkpoint, min(val_kids), settings, summary["conditions"]
             )
             with store.lock():

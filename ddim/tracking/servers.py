@@ -13,9 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -24,10 +21,10 @@ from typing import Any
 
 from ddim.errors import DdimError, one_line
 from ddim.files import read_json
-from ddim.tracking.store import HOST, SERVER_SWITCHES, check_port
+from ddim.tracking.processes import page_answers, running
+from ddim.tracking.store import HOST
+from ddim.tracking.ui import SERVER_SWITCHES, check_port
 
-READY_SECONDS = 300
-STOP_SECONDS = 30
 DATABASES = ("mlflow", "mlflow_auth")
 """MLflow keeps its users apart from the runs."""
 BUCKET = "ddim"
@@ -140,7 +137,7 @@ def mlflow(
         "MLFLOW_AUTH_CONFIG_PATH": str(config),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": words["cookies"],
     }
-    ready = _page_answers(f"http://{HOST}:{port}/health")
+    ready = page_answers(f"http://{HOST}:{port}/health")
     with running(command, folder / "mlflow.log", ready, env=values) as process:
         yield process
 
@@ -149,7 +146,7 @@ def mlflow(
 def s3(folder: Path, port: int) -> Iterator[subprocess.Popen]:
     """moto's S3 server. What it holds is gone when it stops."""
     command = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", port]
-    ready = _page_answers(f"http://{HOST}:{port}/moto-api/")
+    ready = page_answers(f"http://{HOST}:{port}/moto-api/")
     with running(command, folder / "s3.log", ready) as process:
         yield process
 
@@ -161,68 +158,6 @@ def bucket(port: int) -> None:
     keys = {"aws_access_key_id": "ddim", "aws_secret_access_key": "ddim"}
     address = {"endpoint_url": f"http://{HOST}:{port}", "region_name": "us-east-1"}
     boto3.client("s3", **address, **keys).create_bucket(Bucket=BUCKET)
-
-
-@contextmanager
-def running(
-    command: list[Any],
-    log: Path,
-    ready: Callable[[], bool],
-    stop: signal.Signals = signal.SIGTERM,
-    **options: Any,
-) -> Iterator[subprocess.Popen]:
-    """A server, from when it is ready; its output goes to `log`.
-
-    It has a session of its own, so that Ctrl-C does not reach it before its users.
-    """
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [str(word) for word in command],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            **options,
-        )
-    try:
-        _wait(process, ready, log)
-        yield process
-    finally:
-        end(process, stop)
-
-
-def end(process: subprocess.Popen, stop: signal.Signals = signal.SIGTERM) -> None:
-    """Stop a server that `running` started, and its helpers."""
-    for number in (stop, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(STOP_SECONDS)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def _wait(process: subprocess.Popen, ready: Callable[[], bool], log: Path) -> None:
-    until = time.monotonic() + READY_SECONDS
-    while not ready():
-        if process.poll() is not None or time.monotonic() > until:
-            last = log.read_text(errors="replace").strip().rpartition("\n")[2]
-            raise DdimError(
-                f"{log.stem}: expected a server that answers; received "
-                f"{one_line(last)[:200] or 'nothing'}; {log} says more"
-            )
-        time.sleep(0.2)
-
-
-def _page_answers(address: str) -> Callable[[], bool]:
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(address, timeout=10) as response:
-                return response.status == 200
-        except (urllib.error.URLError, OSError):
-            return False
-
-    return answers
 
 
 def _database_answers(address: str) -> Callable[[], bool]:

@@ -1,7 +1,6 @@
 """Where MLflow keeps the runs and how to reach them; imports it only when called."""
 
 import os
-import socket
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -45,13 +44,6 @@ SWITCHES = {
 }
 """Unless the user sets them: no telemetry, seconds instead of minutes, no chatter, and
 every half minute what a training takes of its machine."""
-
-SERVER_SWITCHES = {
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "PYTHONWARNINGS": "ignore",
-}
-"""No helper processes for language model judges (eight of them), no chatter."""
 
 
 def uri() -> str:
@@ -124,7 +116,7 @@ def download(model: str) -> Path:
     Raises `DdimError` if there is no such model or the store is of no use.
     """
     try:
-        _set(SWITCHES)
+        use(SWITCHES)
         import mlflow
 
         mlflow.set_tracking_uri(uri())
@@ -171,7 +163,7 @@ def errors() -> tuple[type[Exception], ...]:
 
     Also what comes of an installation without MLflow or a database's driver.
     """
-    _set(SWITCHES)
+    use(SWITCHES)
     try:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -192,55 +184,27 @@ def reason(error: Exception) -> str:
     return textwrap.shorten(f"{type(error).__name__}: {message}", 300)
 
 
-def serve(experiment: str, port: int) -> None:
-    """Turn this process into MLflow's web server, reachable from this machine alone.
-
-    Raises `DdimError` if the port is taken or there is no database to show.
-    """
-    check_port(port)
-    if not _is_database():
-        raise DdimError(
-            f"MLFLOW_TRACKING_URI: expected a database to show; received {address()}, "
-            "which has a page of its own"
-        )
-    _set(SERVER_SWITCHES)
-    try:
-        _, experiment_id = connect(experiment)
-    except errors() as error:
-        raise DdimError(
-            f"{address()}: expected a usable database; received {reason(error)}"
-        ) from None
-    page = f"experiments/{experiment_id}/runs?workflowType=machine_learning"
-    print(f"the runs: http://{HOST}:{port}/#/{page}&compareRunsMode=CHART")
-    print("choose Model training at the top left once: MLflow remembers it", flush=True)
-    command = [sys.executable, "-m", "mlflow", "ui"]
-    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", uri()]
-    command += ["--artifacts-destination", str(_artifacts())]
-    command += ["--uvicorn-opts", "--log-level=warning"]
-    os.execv(sys.executable, command)
-
-
-def _set(switches: dict[str, str]) -> None:
+def use(switches: dict[str, str]) -> None:
+    """Set environment variables, unless the user has."""
     for name, value in switches.items():
         os.environ.setdefault(name, value)
 
 
 def _client() -> Any:
     """MLflow's client; the switches are set before its first import."""
-    _set(SWITCHES)
+    use(SWITCHES)
     from mlflow import MlflowClient
 
     return MlflowClient(uri())
 
 
 def _make_experiment(client: Any, name: str) -> None:
-    artifacts = _artifacts()
-    client.create_experiment(name, artifacts, {KIND_TAG: KIND})
-    on_one_host = artifacts and artifacts.startswith("file:")
+    place = artifacts()
+    client.create_experiment(name, place, {KIND_TAG: KIND})
+    on_one_host = place and place.startswith("file:")
     if on_one_host and not uri().startswith("sqlite") and not os.environ.get(ARTIFACTS):
         print(
-            f"note: the files of the experiment {name} go to {artifacts}, which other "
+            f"note: the files of the experiment {name} go to {place}, which other "
             f"hosts cannot read; {ARTIFACTS}=s3://... names a place for a new one",
             file=sys.stderr,
         )
@@ -252,7 +216,7 @@ def _database() -> Iterator[None]:
 
     A database that cannot be reached fails at once; MLflow would try for two minutes.
     """
-    if not _is_database():
+    if not is_database():
         yield
         return
     import sqlalchemy
@@ -264,23 +228,14 @@ def _database() -> Iterator[None]:
         yield
 
 
-def _is_database() -> bool:
+def is_database() -> bool:
+    """Whether `uri` is that of a database, as opposed to a server."""
     return uri().startswith(("sqlite", "postgresql", "mysql", "mssql"))
 
 
-def check_port(port: int) -> None:
-    """Raises `DdimError` if something listens on this port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            raise DdimError(f"--port: expected a free one; received {port}") from None
-
-
-def _artifacts() -> str | None:
+def artifacts() -> str | None:
     """Where files beside a database go; any other store knows that itself."""
-    if not _is_database():
+    if not is_database():
         return None
     named = os.environ.get(ARTIFACTS) or "mlartifacts"
     return named if ":" in named else (_root() / named).as_uri()

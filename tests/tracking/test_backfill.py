@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import sqlalchemy
 import yaml
+from PIL import Image
 
 from ddim import tracking
 from ddim.errors import DdimError
@@ -67,12 +68,13 @@ def workspace(project, monkeypatch) -> Path:
     summary |= {"conditions": CONDITIONS}
     Path("metrics/kid.json").write_text(json.dumps(summary))
     Path("metrics/train.json").write_text("{}")
-    for name in ("samples.png", "animations/steps.gif", "epochs/epoch_0001.png"):
+    for name in ("samples.png", "animations/steps.gif"):
         Path("renders", name).write_bytes(b"picture")
+    Image.new("RGB", (8, 8)).save("renders/epochs/epoch_0001.png")
     return project
 
 
-FOLDERS = ("metrics", "pictures", "epochs")
+FOLDERS = ("metrics", "pictures", "images")
 
 
 def files(run_id: str, folder: str) -> set[str]:
@@ -96,10 +98,7 @@ def everything() -> list:
                 ]
                 for name in run.data.metrics
             },
-            [
-                files(run.info.run_id, folder)
-                for folder in ("metrics", "pictures", "epochs")
-            ],
+            [files(run.info.run_id, folder) for folder in FOLDERS],
         )
         for run in runs()
     ]
@@ -122,7 +121,9 @@ def check_complete() -> str:
     metrics = {"history.csv", "kid.csv", "kid.json", "train.json"}
     assert files(run_id, "metrics") == metrics
     assert files(run_id, "pictures") == {"samples.png", "steps.gif"}
-    assert files(run_id, "epochs") == {"epoch_0001.png"}
+    assert {n.partition("+timestamp")[0] for n in files(run_id, "images")} == {
+        "samples+step+1"
+    }
     (data,) = [each.dataset for each in run.inputs.dataset_inputs]
     assert (data.name, data.digest) == ("procedural 16px", "abc")
     assert list(registered().values()) == [{"best": 1, "val_kid": [3.1 / 3]}]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ddim import tracking
-from ddim.tracking import registry, store
+from ddim.tracking import logged_model, registry, store
 from tests.support.models import (
     SETTINGS,
     files,
@@ -140,8 +140,12 @@ def test_only_the_second_of_two_like_conditions_has_a_digest_in_its_name(
 def test_val_kid_is_a_metric_of_the_model_and_one_point_of_the_run(project, models):
     run_id = register(models[0], 2.0)
     (model,) = logged()
-    (metric,) = model.metrics
-    assert (metric.key, metric.value, metric.step) == ("val_kid", 2.0, 1)
+    points = {(each.key, each.value, each.step) for each in model.metrics}
+    assert points == {
+        ("val_kid", 2.0, 1),
+        ("best_val_kid", 2.0, 1),
+        ("best_epoch", 1, 1),
+    }
     assert model.params == {}
     assert model.name == "ddim-procedural-16px-random-2steps"
     assert steps(run_id, "val_kid") == [1, 2]
@@ -150,9 +154,25 @@ def test_val_kid_is_a_metric_of_the_model_and_one_point_of_the_run(project, mode
 def test_val_kid_of_a_model_may_be_that_of_a_mix(project, models):
     register(models[0], 2.0, {("val_kid_ema_0.2", 2): 1.5})
     (model,) = logged()
-    (metric,) = model.metrics
-    assert (metric.key, metric.value, metric.step) == ("val_kid_ema_0.2", 1.5, 2)
+    figures = {each.key: each.value for each in model.metrics if each.step == 2}
+    assert figures == {
+        **{"val_kid": 3.0, "val_kid_ema_0.2": 1.5},
+        **{"best_val_kid": 1.5, "best_epoch": 2.0},
+    }
     assert only() == {"best": 1, "val_kid": [1.5]}
+
+
+def test_models_sort_by_val_kid_on_their_data_set(project, models):
+    """As the page of models does."""
+    for model, val_kid in zip(models, (2.0, 1.0, 3.0), strict=True):
+        register(model, val_kid)
+    experiment = runs()[0].info.experiment_id
+    (used,) = runs()[0].inputs.dataset_inputs
+    by = {"field_name": "metrics.val_kid", "dataset_name": used.dataset.name}
+    by |= {"dataset_digest": used.dataset.digest, "ascending": True}
+    found = client().search_logged_models([experiment], order_by=[by])
+    ranked = [{m.key: m.value for m in each.metrics}["val_kid"] for each in found]
+    assert ranked == [1.0, 2.0, 3.0]
 
 
 def test_a_weights_file_is_known_by_its_content(project, models):
@@ -162,14 +182,14 @@ def test_a_weights_file_is_known_by_its_content(project, models):
 
 
 @pytest.mark.parametrize(
-    "step", ["_save", "_create_version", "_move_alias"], ids=lambda step: step[1:]
+    "step", ["save", "_create_version", "_move_alias"], ids=lambda step: step.strip("_")
 )
 def test_a_kill_in_between_leaves_nothing_twice(project, models, monkeypatch, step):
     def kill(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(registry, step, kill)
+        patch.setattr(logged_model if step == "save" else registry, step, kill)
         with pytest.raises(KeyboardInterrupt):
             register(models[0], 2.0)
     register(models[0], 2.0)
