@@ -2,7 +2,11 @@
 
 import os
 import re
+import shlex
+import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -225,6 +229,7 @@ def test_a_full_store_costs_one_line_and_gets_the_rest_later(
     long = {f"figure {k:03d}": 1.0 for k in range(900)}
     with database(small_disk / "postgres") as (address, _):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        monkeypatch.setenv("DDIM_ARTIFACTS", "a folder that all hosts share")
         with tracking.start("ddim", SETTINGS) as run:
             run.log_metrics(long, 1)
             room = os.statvfs(small_disk)
@@ -234,6 +239,75 @@ def test_a_full_store_costs_one_line_and_gets_the_rest_later(
             filler.unlink()
             run.log_metrics(long, 3)
         assert steps(run.run_id, "figure 899") == [1, 2, 3]
-    gone, _, back = capfd.readouterr().err.splitlines()
+    gone, back = capfd.readouterr().err.splitlines()
     assert "No space left on device" in gone
     assert back.endswith("is back and has what it missed")
+
+
+def start_team(folder: Path, port: int) -> subprocess.Popen:
+    """`make servers`, once it has told where they are."""
+    command = [sys.executable, "-m", "ddim.tracking", "servers"]
+    command += ["--folder", str(folder), "--port", str(port)]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = list(iter(process.stdout.readline, "Ctrl-C ends them\n"))
+    assert lines[0].startswith(f"MLflow: http://127.0.0.1:{port}")
+    return process
+
+
+def end_team(process: subprocess.Popen) -> None:
+    process.send_signal(signal.SIGINT)
+    assert "stopped by Ctrl-C" in process.communicate(timeout=120)[0]
+
+
+def test_a_team_has_its_runs_and_passwords_again_after_a_restart(
+    folder, tmp_path, monkeypatch, capfd
+):
+    """And a member who is no administrator logs to the same experiment, and to S3."""
+    clean_environment(monkeypatch, tmp_path)
+    place, port = folder / "team", free_port()
+    process = start_team(place, port)
+    for file in ("passwords.json", "env", "auth.ini"):
+        assert (place / file).stat().st_mode & 0o777 == 0o600
+    before = (place / "env").read_text()
+    for line in before.splitlines():
+        monkeypatch.setenv(*shlex.split(line)[1].split("=", 1))
+    with tracking.start("ddim", SETTINGS) as run:
+        run.log_values(HISTORY)
+    add_member(port, "ann", "anns-long-password")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "anns-long-password")
+    with tracking.start("ddim", SETTINGS) as run:
+        run.log_artifact(place / "env")
+    push_to_s3(tmp_path / "data")
+    end_team(process)
+    process = start_team(place, port)
+    assert [each.info.status for each in runs()] == ["FINISHED"] * 2
+    assert (place / "env").read_text() == before
+    end_team(process)
+    assert capfd.readouterr().err == ""
+
+
+def add_member(port: int, name: str, password: str) -> None:
+    from mlflow.server import get_app_client
+
+    users = get_app_client("basic-auth", tracking_uri=f"http://127.0.0.1:{port}")
+    users.create_user(username=name, password=password)
+
+
+def push_to_s3(folder: Path) -> None:
+    """As a team's DVC does, with the address and keys of the environment."""
+    folder.mkdir()
+    (folder / "file").write_text("data")
+    steps = ["init --no-scm -q", "remote add --default team s3://ddim/cache"]
+    for step in [*steps, "add -q file", "push -q"]:
+        subprocess.run(["dvc", *step.split()], cwd=folder, check=True)
+    shutil.rmtree(folder / ".dvc" / "cache")
+    (folder / "file").unlink()
+    subprocess.run(["dvc", "pull", "-q"], cwd=folder, check=True)
+    assert (folder / "file").read_text() == "data"
