@@ -1,5 +1,6 @@
 """Where MLflow keeps the runs and how to reach them; imports it only when called."""
 
+import logging
 import os
 import sys
 import textwrap
@@ -195,6 +196,8 @@ def _client() -> Any:
     use(SWITCHES)
     from mlflow import MlflowClient
 
+    # It warns of a value that is there already, which MLflow expects.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     return MlflowClient(uri())
 
 

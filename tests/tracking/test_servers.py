@@ -110,10 +110,10 @@ def test_hosts_that_register_at_once_name_the_best(store, tmp_path):
     best = client().get_model_version_by_alias(model.name, "best")
     assert float(best.tags["val_kid"]) == 1.0
     (first, *_) = runs()
-    query = [{"field_name": "metrics.val_kid", "dataset_name": "procedural 16px"}]
-    found = client().search_logged_models([first.info.experiment_id], order_by=query)
+    by = {"field_name": "metrics.val_kid", "dataset_name": "procedural 16px"}
+    found = client().search_logged_models([first.info.experiment_id], order_by=[by])
     ranked = [{m.key: m.value for m in each.metrics}["val_kid"] for each in found]
-    assert ranked == [float(k) for k in range(HOSTS, 0, -1)]
+    assert ranked == [float(k) for k in range(1, HOSTS + 1)]
 
 
 @pytest.fixture
