@@ -26,7 +26,7 @@ from tests.support.stores import client_of
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-PROGRAMS = r"(make|git|dvc|ddim|python|mlflow|curl|export|source|for|\.venv/|\w+=)"
+PROGRAMS = r"(make|git|dvc|ddim|python|mlflow|curl|ssh|export|source|for|\.venv/|\w+=)"
 
 
 def shell_blocks() -> list[str]:
@@ -220,7 +220,8 @@ OTHERWISE = {
     r"curl .*": elsewhere,  # with `mlflow models serve`
     r"ddim page": elsewhere,  # tests/page
     r"ddim sample --prompt .*": elsewhere,  # tests/commands, with a model that reads
-    r"make( \w+)?": dry,
+    r"ssh .*": elsewhere,
+    r"make( \S+)?": dry,
     r".*\$\(python -m ddim\.recipes .*": printed,
     r"python -m ddim\.recipes (ablations|ladder) .*": printed,
     r".* -S data\.name=cifar10 .*": settings_alone,
