@@ -1,4 +1,4 @@
-# make demo | test | slow-test | repro | tour | page | clip | ui | servers | report | lint | verify | soak: each sets up
+# make demo | test | slow-test | repro | tour | page | clip | cluster | ui | servers | report | lint | verify | soak: each sets up
 # .venv first, from pinned requirements.
 
 PYTHON := $(shell for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
@@ -18,7 +18,7 @@ IDENTITY := $(shell git config user.email >/dev/null 2>&1 || echo \
 	GIT_AUTHOR_NAME=ddim GIT_AUTHOR_EMAIL=ddim@localhost \
 	GIT_COMMITTER_NAME=ddim GIT_COMMITTER_EMAIL=ddim@localhost)
 
-.PHONY: help commit demo test slow-test repro tour page clip ui servers report lint verify soak setup requirements
+.PHONY: help commit demo test slow-test repro tour page clip cluster ui servers report lint verify soak setup requirements
 
 help:
 	@echo "make demo    the whole pipeline on drawn flowers, in minutes"
@@ -27,6 +27,7 @@ help:
 	@echo "make tour    a notebook that takes the process apart, after make demo"
 	@echo "make clip    what clip.preset needs: KerasHub, a download of 70 MB"
 	@echo "make page    a page in the browser to play with a trained model, at once"
+	@echo "make cluster what ddim cluster and ddim search need: Ray and Optuna"
 	@echo "make ui      the runs in a browser, at http://127.0.0.1:$(PORT)"
 	@echo "make servers MLflow with passwords, PostgreSQL and S3 for a team, on this machine"
 	@echo "make report  one HTML page of what was run last, or of RUNS=\"A B\""
@@ -93,10 +94,12 @@ repro: setup
 
 clip: setup .venv/clip.txt
 
-test: setup .venv/test.txt .venv/clip.txt .venv/page.txt
+cluster: setup .venv/cluster.txt
+
+test: setup .venv/test.txt .venv/clip.txt .venv/page.txt .venv/cluster.txt
 	python -m pytest
 
-slow-test: setup .venv/test.txt .venv/clip.txt .venv/page.txt .venv/servers.txt
+slow-test: setup .venv/test.txt .venv/clip.txt .venv/page.txt .venv/cluster.txt .venv/servers.txt
 	python -m pytest -m slow
 
 lint: setup .venv/test.txt
@@ -130,12 +133,12 @@ ui: setup
 # Pin the newest versions that pyproject.toml allows, the same ones in every file.
 requirements:
 	rm -f requirements/*.txt
-	for extras in "cpu test tour page servers" cpu gpu test tour page servers clip; do \
+	for extras in "cpu test tour page cluster servers" cpu gpu test tour page cluster servers clip; do \
 		name=$$(echo $$extras | tr ' ' -); \
 		uv pip compile pyproject.toml $$(printf -- '--extra %s ' $$extras) --universal \
 			--python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
-			$$(test -f requirements/cpu-test-tour-page-servers.txt && echo -c requirements/cpu-test-tour-page-servers.txt) \
+			$$(test -f requirements/cpu-test-tour-page-cluster-servers.txt && echo -c requirements/cpu-test-tour-page-cluster-servers.txt) \
 			$$(test $$extras = clip && echo --no-emit-package tensorflow) \
 			-o requirements/$$name.txt || exit 1; \
 	done
-	rm requirements/cpu-test-tour-page-servers.txt
+	rm requirements/cpu-test-tour-page-cluster-servers.txt
