@@ -20,13 +20,16 @@ import yaml
 from dvc.utils.hydra import apply_overrides
 from PIL import Image
 
+from ddim.commands.cli import read
 from ddim.settings import params
 from tests.conftest import ROOT, tiny_values
 from tests.support.stores import client_of
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-PROGRAMS = r"(make|git|dvc|ddim|python|mlflow|curl|ssh|export|source|for|\.venv/|\w+=)"
+PROGRAMS = (
+    r"(make|git|dvc|ddim|python|mlflow|curl|ssh|srun|export|source|for|\.venv/|\w+=)"
+)
 
 
 def shell_blocks() -> list[str]:
@@ -214,8 +217,31 @@ def queued(project: Path, command: str) -> None:
     assert told.count("Success") >= 3, told
 
 
+def swept(project: Path, command: str) -> None:
+    """All experiments, as far as the first stages."""
+    shell(project, f"git restore params.yaml && {command} --stage normalize")
+
+
+def read_alone(project: Path, command: str) -> None:
+    """The options are right; nothing is run."""
+    words = shlex.split(command)
+    read(words[words.index("ddim") + 1 :])
+
+
+def searched(project: Path, command: str) -> None:
+    """Two trials of the space that the page shows."""
+    (space,) = re.findall(r"^```yaml\n(train.*?)^```", README, re.M | re.S)
+    (project / "space.yaml").write_text(space)
+    shell(project, re.sub("--trials 40", "--trials 2", command))
+
+
 OTHERWISE = {
-    r"git clone REPOSITORY .*": elsewhere,
+    r"ddim cluster run -S train\.loss=mae,mse,huber -S train\.seed=0,1": swept,
+    r"(srun )?ddim cluster .*": read_alone,
+    r"ddim search space\.yaml .*": searched,
+    r"ddim search SPACE\.yaml .*": read_alone,
+    r"(dvc remote add|dvc push|git push|git add dvc\.lock) .*": elsewhere,
+    r"git clone (--branch results-1 )?REPOSITORY .*": elsewhere,
     r"source .*": elsewhere,  # PATH has that environment
     r"curl .*": elsewhere,  # with `mlflow models serve`
     r"ddim page": elsewhere,  # tests/page
