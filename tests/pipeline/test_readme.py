@@ -28,7 +28,7 @@ from tests.support.stores import client_of
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 PROGRAMS = (
-    r"(make|git|dvc|ddim|python|mlflow|curl|ssh|srun|export|source|for|\.venv/|\w+=)"
+    r"(make|git|dvc|ddim|python|mlflow|curl|ssh|export|source|for|\.venv/|\w+=)"
 )
 
 
@@ -237,7 +237,7 @@ def searched(project: Path, command: str) -> None:
 
 OTHERWISE = {
     r"ddim cluster run -S train\.loss=mae,mse,huber -S train\.seed=0,1": swept,
-    r"(srun )?ddim cluster .*": read_alone,
+    r"ddim cluster .*": read_alone,
     r"ddim search space\.yaml .*": searched,
     r"ddim search SPACE\.yaml .*": read_alone,
     r"(dvc remote add|dvc push|git push|git add dvc\.lock) .*": elsewhere,
