@@ -89,7 +89,8 @@ def candidate(folder: Path, images: int) -> registry.Candidate:
 
 
 @pytest.mark.parametrize(("other", "names"), [(16, 1), (17, 2)], ids=["same", "other"])
-def test_a_name_that_another_host_takes_first(project, monkeypatch, other, names):
+@pytest.mark.parametrize("sees", [False, True], ids=["unseen", "seen"])
+def test_a_name_that_another_host_takes_first(project, monkeypatch, other, names, sees):
     """With the same conditions it is used; with others, a longer one."""
     make, mine = registry._make_name, candidate(project, 16)
 
@@ -97,7 +98,8 @@ def test_a_name_that_another_host_takes_first(project, monkeypatch, other, names
         monkeypatch.setattr(registry, "_make_name", make)
         make(client, candidate(project, other))
         with monkeypatch.context() as patch:
-            patch.setattr(registry, "_names", lambda *_: {})
+            if not sees:
+                patch.setattr(registry, "_names", lambda *_: {})
             make(client, candidate_)
 
     monkeypatch.setattr(registry, "_make_name", be_late)
