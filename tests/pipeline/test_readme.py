@@ -27,9 +27,7 @@ from tests.support.stores import client_of
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 README = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-PROGRAMS = (
-    r"(make|git|dvc|ddim|python|mlflow|curl|ssh|export|source|for|\.venv/|\w+=)"
-)
+PROGRAMS = r"(make|git|dvc|ddim|python|mlflow|curl|ssh|export|source|for|\.venv/|\w+=)"
 
 
 def shell_blocks() -> list[str]:
