@@ -80,7 +80,7 @@ def project(template, tmp_path, monkeypatch):
     (tmp_path / "clones").mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "clones"))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "clones"))
+    monkeypatch.setattr("tempfile.tempdir", None)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     return folder
 

@@ -1,6 +1,7 @@
 """Experiments as tasks of Ray: two nodes of one processor on this machine."""
 
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,7 +20,20 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def nodes():
+def clones(tmp_path_factory):
+    """Where workers clone. Its name is short, since Ray has sockets in it too."""
+    tmp_path_factory.getbasetemp()  # not in there
+    with (
+        tempfile.TemporaryDirectory(prefix="d") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", None)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def nodes(clones):
     """A cluster: a head without processors, and two nodes with one each."""
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     for _ in range(2):
@@ -29,11 +43,15 @@ def nodes():
     made.shutdown()
 
 
+def left_in(clones):
+    return [path.name for path in clones.glob("ddim-*")]
+
+
 def run(address, *words):
     command.cluster(read(["cluster", "run", "--address", address, *words]))
 
 
-def test_a_sweep_ends_up_at_home(project, nodes, capsys):
+def test_a_sweep_ends_up_at_home(project, nodes, clones, capsys):
     run(nodes.address, "-S", "train.loss=mae,mse", "--name", "ray")
     printed = capsys.readouterr()
     assert "ray-loss-mae" in printed.out
@@ -42,7 +60,7 @@ def test_a_sweep_ends_up_at_home(project, nodes, capsys):
     names = {each["name"] for each in shown["experiments"]}
     assert names == {"ray-loss-mae", "ray-loss-mse"}
     assert sorted(trainings(project)) == ["mae 0", "mse 0"]
-    assert not [*(project.parent / "clones").glob("ddim-*")]
+    assert left_in(clones) == []
 
     run(nodes.address, "-S", "train.loss=mae,mse", "--name", "ray", "--json")
     states = json.loads(capsys.readouterr().out)
@@ -50,7 +68,7 @@ def test_a_sweep_ends_up_at_home(project, nodes, capsys):
     assert len(trainings(project)) == 2, "what is there does not run again"
 
 
-def test_a_lost_node_costs_no_experiment(project, nodes):
+def test_a_lost_node_costs_no_experiment(project, nodes, clones):
     Path("stop-mse-2").touch()
     Path("stop-mae-2").touch()
     experiments = sweep.experiments(["train.loss=mae,mse"])
@@ -66,15 +84,18 @@ def test_a_lost_node_costs_no_experiment(project, nodes):
             path.unlink()
         wait_for(engine, lambda: not engine.running)
         assert {p.state for p in engine.progress.values()} == {DONE}
-        assert sorted(p.attempts for p in engine.progress.values()) == [1, 2]
-    assert not [*(project.parent / "clones").glob("ddim-*")]
+        assert max(p.attempts for p in engine.progress.values()) == 2
+    assert left_in(clones) == []
 
 
-def test_a_failing_experiment_is_told_and_not_repeated(project, nodes, capsys):
+def test_a_failing_experiment_is_told_and_not_repeated(project, nodes, clones, capsys):
     with pytest.raises(DdimError, match=r"1 of 2.*loss-huber.*this loss is refused"):
         run(nodes.address, "-S", "train.loss=huber,mse")
     assert sorted(trainings(project)) == ["huber 0", "mse 0"]
     assert FAILED in capsys.readouterr().out
+    (log,) = clones.glob("ddim-*")
+    assert "this loss is refused" in log.read_text()
+    log.unlink()
 
 
 def test_more_than_any_node_has_is_refused(project, nodes):
@@ -84,14 +105,14 @@ def test_more_than_any_node_has_is_refused(project, nodes):
         run(nodes.address, "--hosts", "3")
 
 
-def test_an_end_ends_what_runs(project, nodes):
+def test_an_end_ends_what_runs(project, nodes, clones):
     Path("stop-mse-1").touch()
     (experiment,) = sweep.experiments(["train.loss=mse"])
     with Engine(homes.home(), address=nodes.address) as engine:
         engine.start(experiment)
         wait_for(engine, lambda: trainings(project) == ["mse 0"])
     end = time.monotonic() + 60
-    while [*(project.parent / "clones").glob("ddim-*-experiment")]:
+    while left_in(clones):
         assert time.monotonic() < end
         time.sleep(0.2)
 
