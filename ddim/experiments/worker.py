@@ -228,7 +228,8 @@ def _logged(
 
     The command and all that it starts end with this process.
     """
-    with log_file(clone).open("a", encoding="utf-8") as log:
+    code = 0
+    with log_file(clone).open("w", encoding="utf-8") as log:
         child = psutil.Popen(
             [sys.executable, "-m", *command],
             cwd=clone,
@@ -242,9 +243,10 @@ def _logged(
             code = child.wait()
         finally:
             _end([*child.children(recursive=True), child] if child.is_running() else [])
+            if not code:
+                log_file(clone).unlink(missing_ok=True)
     if code:
         raise DdimError(_failure(clone, command))
-    log_file(clone).unlink()
 
 
 def _environment(clone: Path, home: Home) -> dict[str, str]:
