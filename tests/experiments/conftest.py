@@ -74,15 +74,26 @@ def template(tmp_path_factory):
 
 
 @pytest.fixture
-def project(template, tmp_path, monkeypatch):
-    """The working directory is such a repository, and clones lie beside it."""
-    folder = shutil.copytree(template, tmp_path / "home")
-    (tmp_path / "clones").mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "clones"))
+def clones(tmp_path, monkeypatch):
+    """Where workers clone."""
+    folder = tmp_path / "clones"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr("tempfile.tempdir", None)
+    return folder
+
+
+@pytest.fixture
+def project(template, tmp_path, monkeypatch, clones):
+    """The working directory is such a repository."""
+    folder = shutil.copytree(template, tmp_path / "home")
+    monkeypatch.chdir(folder)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     return folder
+
+
+def left_in(clones: Path) -> list[str]:
+    return sorted(path.name for path in clones.glob("ddim-*"))
 
 
 def trainings(project: Path) -> list[str]:

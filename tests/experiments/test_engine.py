@@ -13,7 +13,7 @@ from ddim.errors import DdimError
 from ddim.experiments import home as homes
 from ddim.experiments import sweep
 from ddim.experiments.engine import DONE, FAILED, Engine
-from tests.experiments.conftest import dvc, trainings
+from tests.experiments.conftest import dvc, left_in, trainings
 
 ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -41,10 +41,6 @@ def nodes(clones):
     yield made
     ray.shutdown()
     made.shutdown()
-
-
-def left_in(clones):
-    return [path.name for path in clones.glob("ddim-*")]
 
 
 def run(address, *words):

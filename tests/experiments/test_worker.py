@@ -15,7 +15,7 @@ import pytest
 from ddim.errors import DdimError
 from ddim.experiments import home as homes
 from ddim.experiments import sweep, worker
-from tests.experiments.conftest import dvc, make_project, run, trainings
+from tests.experiments.conftest import dvc, left_in, make_project, run, trainings
 
 
 def one(*overrides):
@@ -23,11 +23,7 @@ def one(*overrides):
     return experiment
 
 
-def clones(project):
-    return sorted(path.name for path in (project.parent / "clones").glob("ddim-*"))
-
-
-def test_its_results_are_as_if_run_at_home(project):
+def test_its_results_are_as_if_run_at_home(project, clones):
     experiment = replace(one("train.loss=mse"), name="away")
     assert worker.run(experiment, homes.home())["best_val_kid"] == 0.5
     dvc("exp", "run", "-q", "--name", "here", "-S", "train.loss=mse", cwd=project)
@@ -36,7 +32,7 @@ def test_its_results_are_as_if_run_at_home(project):
     away, here = (replace(experiment, name=name).reference for name in ("away", "here"))
     assert run("git", "diff", away, here, cwd=project) == ""
     assert trainings(project) == ["mse 0"], "the second is restored from the cache"
-    assert clones(project) == []
+    assert left_in(clones) == []
 
 
 def test_a_finished_experiment_is_not_run_again(project):
@@ -54,10 +50,10 @@ def test_a_name_of_other_settings_is_refused(project):
         sweep.done(replace(one("train.loss=mae"), name="mine"))
 
 
-def test_a_failure_says_what_the_stage_said(project):
+def test_a_failure_says_what_the_stage_said(project, clones):
     with pytest.raises(DdimError, match="this loss is refused") as refused:
         worker.run(one("train.loss=huber"), homes.home())
-    (log,) = clones(project)
+    (log,) = left_in(clones)
     assert log.endswith(".log")
     assert log in str(refused.value)
 
@@ -135,7 +131,7 @@ def test_it_ends_with_the_shell_that_ray_kills(project):
     wait_for(lambda: not clone.exists())
 
 
-def test_what_a_killed_worker_left_is_cleared_away(project):
+def test_what_a_killed_worker_left_is_cleared_away(project, clones):
     experiment, home = one("train.loss=mse"), homes.home()
     clone = worker.folder(experiment, home)
     clone.mkdir()
@@ -145,7 +141,7 @@ def test_what_a_killed_worker_left_is_cleared_away(project):
     )
     worker.run(experiment, home)
     assert orphan.poll() is not None
-    assert clones(project) == []
+    assert left_in(clones) == []
 
 
 def test_only_one_worker_at_a_time(project, monkeypatch):
