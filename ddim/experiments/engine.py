@@ -224,6 +224,7 @@ def work(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # Ray kills the process group of a worker at once
     )
     clone = worker.folder(experiment, home)
     text: str | None = worker.message(experiment, home, together)
