@@ -46,21 +46,25 @@ class Experiment:
 
     def settings(self) -> dict[str, Any]:
         """The whole of its `params.yaml`. Raises `DdimError` if a setting is wrong."""
-        from dvc.exceptions import DvcException
-        from dvc.utils.hydra import apply_overrides
-
         with tempfile.TemporaryDirectory() as room:
             path = Path(room) / "params.yaml"
             committed = git.output_of("show", f"{self.commit}:./params.yaml")
             path.write_text(committed, encoding="utf-8")
-            try:
-                apply_overrides(str(path), list(self.overrides))
-            except DvcException as error:
-                reason = one_line(str(error.__cause__ or error).split("\n")[0])
-                raise DdimError(f"-S: {reason}") from None
+            self.change(path)
             settings = params.read_yaml(path)
         params.validate(settings)
         return settings
+
+    def change(self, path: Path) -> None:
+        """Apply the overrides to a file of settings; a wrong one is a `DdimError`."""
+        from dvc.exceptions import DvcException
+        from dvc.utils.hydra import apply_overrides
+
+        try:
+            apply_overrides(str(path), list(self.overrides))
+        except DvcException as error:
+            reason = one_line(str(error.__cause__ or error).split("\n")[0])
+            raise DdimError(f"-S: {reason}") from None
 
 
 def experiments(

@@ -23,7 +23,6 @@ from typing import Any
 
 import pandas as pd
 import psutil
-import yaml
 from filelock import FileLock, Timeout
 
 from ddim.errors import DdimError, one_line, one_plain_message
@@ -79,9 +78,7 @@ def help_with(
     number = variables[NUMBER]
     with _alone(folder(experiment, home, f"-process-{number}")) as clone:
         _clone(experiment, home, clone)
-        (clone / "params.yaml").write_text(
-            yaml.safe_dump(experiment.settings(), sort_keys=False), encoding="utf-8"
-        )
+        experiment.change(clone / "params.yaml")
         pull = ["--pull"] if home.has_remote else []
         _dvc(clone, home, "repro", *pull, *BEFORE_TRAIN)
         _logged(clone, home, ("stages.train",), variables)

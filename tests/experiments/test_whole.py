@@ -35,6 +35,7 @@ def clones():
 def nodes(tmp_path, clones, monkeypatch):
     """Two nodes of one processor each, whose workers clone into `clones`."""
     monkeypatch.setenv("TMPDIR", str(clones))
+    monkeypatch.delenv("KERAS_BACKEND")  # it would win over the settings
     monkeypatch.setattr(tempfile, "tempdir", None)
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     for _ in range(2):
@@ -59,14 +60,18 @@ def started(folder: Path, address: str, *words: str, **more: str) -> subprocess.
         cwd=folder,
         env=environment(PYTHONPATH=str(folder), **more),
         stdout=subprocess.PIPE,
-        stderr=(folder.parent / f"{folder.name}.err").open("w"),
+        stderr=errors_of(folder).open("w"),
         text=True,
     )
 
 
-def finished(child: subprocess.Popen, seconds: float = 1500) -> dict:
+def errors_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.err")
+
+
+def finished(child: subprocess.Popen, folder: Path, seconds: float = 1500) -> dict:
     printed, _ = child.communicate(timeout=seconds)
-    assert child.returncode == 0
+    assert child.returncode == 0, errors_of(folder).read_text()
     return json.loads(printed)
 
 
@@ -90,17 +95,17 @@ def outputs(folder: Path) -> dict[str, dict[str, str]]:
 def test_a_lost_node_changes_no_byte_and_logs_nothing_twice(nodes, clones, tmp_path):
     lost, calm = project(tmp_path / "lost"), project(tmp_path / "calm")
     child = started(lost, nodes.address, *SWEEP)
-    said = tmp_path / "lost.err"
+    said = errors_of(lost)
     while ", epoch 1," not in said.read_text():
         assert child.poll() is None
         time.sleep(0.1)
     nodes.remove_node(next(iter(nodes.worker_nodes)), allow_graceful=False)
     nodes.add_node(num_cpus=1)
-    states = finished(child)
+    states = finished(child, lost)
     assert max(one["attempts"] for one in states.values()) == 2
     assert {one["state"] for one in states.values()} == {"done"}
 
-    finished(started(calm, nodes.address, *SWEEP))
+    finished(started(calm, nodes.address, *SWEEP), calm)
     assert len(outputs(calm)) == 4
     assert outputs(lost) == outputs(calm)
 
@@ -127,10 +132,12 @@ def test_two_nodes_train_one_experiment_together(nodes, clones, tmp_path):
     """The figures are those of one device, but for rounding."""
     folder = project(tmp_path / "gang")
     together = finished(
-        started(folder, nodes.address, "--hosts", "2", "--name", "two")
+        started(folder, nodes.address, "--hosts", "2", "--name", "two"),
+        folder,
     )["two"]
     alone = finished(
-        started(folder, nodes.address, "-S", "runtime.backend=jax", "--name", "one")
+        started(folder, nodes.address, "-S", "runtime.backend=jax", "--name", "one"),
+        folder,
     )["one"]
     assert together["state"] == alone["state"] == "done"
     figures = together["figures"], alone["figures"]
