@@ -97,7 +97,7 @@ def _kept_here() -> Callable[[Any], Any]:
     def here(arrays: Any) -> Any:
         nonlocal last, made
         given = jax.tree.leaves(arrays)
-        if len(given) != len(last) or any(map(is_not, given, last)):
+        if made is None or len(given) != len(last) or any(map(is_not, given, last)):
             last, made = given, jax.tree.map(_here, arrays)
         return made
 
