@@ -18,6 +18,8 @@ from tests.experiments.conftest import dvc, left_in, trainings
 ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clones(tmp_path_factory):

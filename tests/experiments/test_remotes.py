@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.experiments.conftest import dvc, run, trainings
 
 
+@pytest.mark.slow
 def test_clone_pull_and_look(project, tmp_path):
     """A tag with its dvc.lock: figures elsewhere without training."""
     dvc("remote", "add", "-q", "-d", "team", str(tmp_path / "store"), cwd=project)

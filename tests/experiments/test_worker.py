@@ -35,6 +35,7 @@ def test_its_results_are_as_if_run_at_home(project, clones):
     assert left_in(clones) == []
 
 
+@pytest.mark.slow
 def test_a_finished_experiment_is_not_run_again(project):
     experiment = one("train.loss=mse")
     worker.run(experiment, homes.home())
@@ -43,6 +44,7 @@ def test_a_finished_experiment_is_not_run_again(project):
     assert sweep.done(experiment)
 
 
+@pytest.mark.slow
 def test_a_name_of_other_settings_is_refused(project):
     experiment = replace(one("train.loss=mse"), name="mine")
     worker.run(experiment, homes.home())
@@ -58,6 +60,7 @@ def test_a_failure_says_what_the_stage_said(project, clones):
     assert log in str(refused.value)
 
 
+@pytest.mark.slow
 def test_through_a_git_and_a_dvc_remote(project, tmp_path):
     """Nothing of the project's folder is used; evaluation elsewhere need not train."""
     run(

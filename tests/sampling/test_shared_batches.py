@@ -100,12 +100,14 @@ def both(tmp_path_factory) -> tuple[dict, dict]:
     return one, two
 
 
+@pytest.mark.slow
 def test_each_device_has_its_part_of_a_batch(both):
     one, two = both
     assert one["rows"].tolist() == [4]
     assert two["rows"].tolist() == [2, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*CASES, "codes", "latents", "filters", "layer"])
 def test_both_devices_draw_what_one_draws(both, name):
     one, two = both
