@@ -78,6 +78,7 @@ def classifier(digits):
     return trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guidance_scale", "least", "most"),
     [(0.0, 0.0, 0.3), (1.0, 0.3, 1.0), (3.0, 0.8, 1.0)],

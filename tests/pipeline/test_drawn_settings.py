@@ -7,6 +7,7 @@ draws 500 in place of the 10 of every day, other ones each time.
 
 import keras
 import numpy as np
+import pytest
 from hypothesis import assume, event, given
 
 from ddim.data.normalizer import Normalizer
@@ -78,6 +79,7 @@ def accepted(values: dict) -> params.Params:
         raise
 
 
+@pytest.mark.slow
 @given(values=drawn_settings.settings())
 def test_what_is_accepted_trains_and_draws(values):
     settings = accepted(values)

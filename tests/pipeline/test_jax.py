@@ -23,6 +23,7 @@ for name in ("prepare", "normalize", "reference", "train", "evaluate", "render")
 """
 
 
+@pytest.mark.slow
 def test_all_stages_run_on_jax_without_tensorflow(tmp_path):
     settings = tiny_settings(
         train={"pairing": "immiscible", "loss_weighting": "learned"},
