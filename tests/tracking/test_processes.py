@@ -12,6 +12,7 @@ from tests.support.tracked_stages import (
 )
 
 
+@pytest.mark.slow
 def test_three_stages_in_three_processes_write_one_run(tmp_path, monkeypatch):
     """From cold, with nothing on the console and no use of the network."""
     clean_environment(monkeypatch, tmp_path)
@@ -52,6 +53,7 @@ def test_three_stages_in_three_processes_write_one_run(tmp_path, monkeypatch):
     assert (files / "renders" / "grid.png").read_bytes() == b"picture"
 
 
+@pytest.mark.slow
 def test_a_cold_start_of_several_processes_at_once(tmp_path, monkeypatch):
     clean_environment(monkeypatch, tmp_path)
     code = """

@@ -82,6 +82,7 @@ def stop_group(group: int) -> None:
         return
 
 
+@pytest.mark.slow
 def test_the_page_shows_runs_however_they_came(server, tmp_path, monkeypatch, capfd):
     """Written to the project's database, or sent to the page as to a server."""
     for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
