@@ -2,6 +2,8 @@
 
 import signal
 
+import pytest
+
 from ddim import tracking
 from tests.support.tracked_stages import (
     SETTINGS,
