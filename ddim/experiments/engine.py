@@ -74,7 +74,7 @@ class Engine:
         address = self.address or os.environ.get("RAY_ADDRESS")
         try:
             ray.init(
-                address=address,
+                address=address or "local",
                 runtime_env={"py_modules": [str(_package())]},
                 log_to_driver=False,
                 logging_level="ERROR",
