@@ -2,9 +2,12 @@
 
 import subprocess
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ddim.errors import DdimError, one_line
 
 
 def output_of(*arguments: str) -> str:
@@ -16,6 +19,20 @@ def output_of(*arguments: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout if done.returncode == 0 else ""
+
+
+def run(where: str | Path, *arguments: str) -> str:
+    """What a git command in a folder prints. Raises `DdimError` if it fails."""
+    done = subprocess.run(
+        ["git", "-C", str(where), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = one_line((done.stderr.strip().splitlines() or ["nothing"])[-1])
+        raise DdimError(f"git {arguments[0]}: expected it to work; it said {reason}")
+    return done.stdout.strip()
 
 
 def committed(path: str) -> Any:

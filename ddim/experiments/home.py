@@ -8,6 +8,7 @@ from typing import Any
 
 from ddim import dvc, git
 from ddim.errors import DdimError
+from ddim.paths import PROJECT
 
 IDENTITY = {"name": "ddim", "email": "ddim@localhost"}
 """Whose commits experiments are where git knows no user."""
@@ -38,8 +39,9 @@ def home(through: str | None = None) -> Home:
     """That of the project in the working directory.
 
     Workers clone its folder, which they must see; `through` names a git remote instead,
-    such as origin, for workers that do not see it. Data go through the default DVC
-    remote if there is one, else through the project's own cache. Raises `DdimError` if
+    such as origin, for workers that do not see it, unless `DDIM_PROJECT` names a folder
+    that they do. Data go through the default DVC remote if there is one, else through
+    the project's own cache. Raises `DdimError` if
     a git remote is given without a DVC remote, or is unknown.
     """
     from dvc.repo import Repo
@@ -57,7 +59,7 @@ def home(through: str | None = None) -> Home:
     folder = str(Path().resolve())
     return Home(
         git=_address(through) if through else folder,
-        project=None if through else folder,
+        project=os.environ.get(PROJECT) if through else folder,
         data=remotes if default else shared,
         identity={key: _configured(key) for key in IDENTITY},
     )

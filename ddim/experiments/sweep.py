@@ -44,11 +44,11 @@ class Experiment:
         more = [f"{key}={wanted[key]}" for key in wanted if key not in given]
         return replace(self, overrides=(*self.overrides, *more)) if count > 1 else self
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self, repository: Path = Path()) -> dict[str, Any]:
         """The whole of its `params.yaml`. Raises `DdimError` if a setting is wrong."""
         with tempfile.TemporaryDirectory() as room:
             path = Path(room) / "params.yaml"
-            committed = git.output_of("show", f"{self.commit}:./params.yaml")
+            committed = git.run(repository, "show", f"{self.commit}:./params.yaml")
             path.write_text(committed, encoding="utf-8")
             self.change(path)
             settings = params.read_yaml(path)

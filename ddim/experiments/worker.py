@@ -6,35 +6,29 @@ Whoever starts experiments (Ray, Slurm, a search) starts this, in its own proces
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 import psutil
-from filelock import FileLock, Timeout
 
+from ddim import git
 from ddim.errors import DdimError, one_line, one_plain_message
+from ddim.experiments import clones
 from ddim.experiments.home import Home
 from ddim.experiments.sweep import Experiment
 from ddim.paths import PATHS, PROJECT
 from ddim.training.devices import NUMBER
 
-LOCK_SECONDS = 60
-"""An earlier attempt that is just being stopped has so long to end."""
-STOP_SECONDS = 30
-"""A training that is stopped has so long to end by itself."""
 COMMAND = ("sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", __name__)
 """Reads `message` from standard input and prints figures as JSON.
 
@@ -58,10 +52,10 @@ def run(
     on where the project's folder is shared. `variables` are for the stages. Raises
     `DdimError` if a step fails.
     """
-    with _alone(folder(experiment, home)) as clone:
+    with clones.alone(clones.folder(experiment, home)) as clone:
         if arrived(experiment, home.git):
             return figures_of(experiment, home)
-        _clone(experiment, home, clone)
+        clones.make(experiment, home, clone)
         _reproduce(experiment, home, clone, variables)
         _push(experiment, home, clone)
         return figures(clone)
@@ -76,24 +70,13 @@ def help_with(
     data are made here as they are where process 0 runs the experiment.
     """
     number = variables[NUMBER]
-    with _alone(folder(experiment, home, f"-process-{number}")) as clone:
-        _clone(experiment, home, clone)
+    with clones.alone(clones.folder(experiment, home, f"-process-{number}")) as clone:
+        clones.make(experiment, home, clone)
         experiment.change(clone / "params.yaml")
         pull = ["--pull"] if home.has_remote else []
         _dvc(clone, home, "repro", *pull, *BEFORE_TRAIN)
         _logged(clone, home, ("stages.train",), variables)
     return {}
-
-
-def folder(experiment: Experiment, home: Home, suffix: str = "") -> Path:
-    """Where the clone of this experiment lies on this machine, while it runs."""
-    key = sha256(f"{home.git} {experiment.commit}".encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"ddim-{key}-{experiment.name}{suffix}"
-
-
-def log_file(clone: Path) -> Path:
-    """What the experiment printed; kept where it failed."""
-    return clone.with_name(f"{clone.name}.log")
 
 
 def figures(clone: Path) -> dict[str, Any]:
@@ -103,14 +86,19 @@ def figures(clone: Path) -> dict[str, Any]:
 
 
 def figures_of(experiment: Experiment, home: Home) -> dict[str, Any]:
-    """The same of an experiment that is at home. Raises `DdimError` if it has none."""
+    """The same of an experiment that is at home; empty if it has not trained.
+
+    Raises `DdimError` if they are out of reach.
+    """
     import dvc.api
-    from dvc.exceptions import DvcException
+    from dvc.exceptions import DvcException, FileMissingError, PathMissingError
 
     config = dict(home.data) if home.has_remote else None
     revision = arrived(experiment, home.git)
     try:
         text = dvc.api.read(str(PATHS.training), home.git, rev=revision, config=config)
+    except (FileMissingError, PathMissingError):
+        return {}
     except (DvcException, OSError) as error:
         raise DdimError(
             f"{experiment.name}: expected its {PATHS.training}; received "
@@ -130,58 +118,8 @@ def last_epoch(clone: Path) -> dict[str, float]:
 
 def arrived(experiment: Experiment, address: str) -> str:
     """The commit of this experiment at a git address; empty if it is not there."""
-    line = _git(".", "ls-remote", address, experiment.reference)
+    line = git.run(".", "ls-remote", address, experiment.reference)
     return line.partition("\t")[0]
-
-
-@contextmanager
-def _alone(clone: Path) -> Iterator[Path]:
-    """Only one worker per clone, which is deleted at the end.
-
-    What a killed worker has left is cleared away first.
-    """
-    lock = FileLock(clone.with_name(f"{clone.name}.lock"), timeout=LOCK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise DdimError(
-            f"{clone.name}: expected to run this experiment alone; it is already "
-            "running on this machine"
-        ) from None
-    try:
-        _end(_processes_in(clone))
-        shutil.rmtree(clone, ignore_errors=True)
-        yield clone
-    finally:
-        shutil.rmtree(clone, ignore_errors=True)
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
-
-
-def _processes_in(clone: Path) -> list[psutil.Process]:
-    found = psutil.process_iter(["cwd"])
-    return [one for one in found if one.info["cwd"] == str(clone)]
-
-
-def _end(processes: Sequence[psutil.Process]) -> None:
-    """Ask processes to end, and make those that do not."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for one in processes:
-            if one.is_running():
-                one.send_signal(number)
-        _, processes = psutil.wait_procs(processes, timeout=STOP_SECONDS)
-
-
-def _clone(experiment: Experiment, home: Home, clone: Path) -> None:
-    _git(".", "clone", "--quiet", "--no-checkout", home.git, str(clone))
-    _git(clone, "checkout", "--quiet", "--detach", experiment.commit)
-    for key, value in home.identity.items():
-        _git(clone, "config", f"user.{key}", value)
-    from dvc.config import Config
-
-    with Config(str(clone / ".dvc")).edit("local") as config:
-        for section, values in home.data.items():
-            config[section] = {**config.get(section, {}), **values}
 
 
 def _reproduce(
@@ -202,7 +140,7 @@ def _push(experiment: Experiment, home: Home, clone: Path) -> None:
     """
     data = ["--run-cache"] if home.has_remote else ["--no-cache"]
     _dvc(clone, home, "exp", "push", *data, home.git, experiment.name)
-    made = _git(clone, "rev-parse", experiment.reference)
+    made = git.run(clone, "rev-parse", experiment.reference)
     there = arrived(experiment, home.git)
     if there != made:
         raise DdimError(
@@ -226,7 +164,7 @@ def _logged(
     The command and all that it starts end with this process.
     """
     code = 0
-    with log_file(clone).open("w", encoding="utf-8") as log:
+    with clones.log_file(clone).open("w", encoding="utf-8") as log:
         child = psutil.Popen(
             [sys.executable, "-m", *command],
             cwd=clone,
@@ -239,9 +177,11 @@ def _logged(
         try:
             code = child.wait()
         finally:
-            _end([*child.children(recursive=True), child] if child.is_running() else [])
+            clones.end(
+                [*child.children(recursive=True), child] if child.is_running() else []
+            )
             if not code:
-                log_file(clone).unlink(missing_ok=True)
+                clones.log_file(clone).unlink(missing_ok=True)
     if code:
         raise DdimError(_failure(clone, command))
 
@@ -255,25 +195,11 @@ def _environment(clone: Path, home: Home) -> dict[str, str]:
 
 def _failure(clone: Path, command: Sequence[str]) -> str:
     """The first error in the log, or its last line, and where to read on."""
-    text = log_file(clone).read_text("utf-8", errors="replace")
+    text = clones.log_file(clone).read_text("utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()] or ["nothing"]
     errors = [line for line in lines if line.lower().startswith("error:")]
     said = one_line((errors or lines[-1:])[0])[:300]
-    return f"{' '.join(command[:3])}: {said} (all of it: {log_file(clone)})"
-
-
-def _git(where: str | Path, *arguments: str) -> str:
-    """What a git command prints. Raises `DdimError` with its reason if it fails."""
-    done = subprocess.run(
-        ["git", "-C", str(where), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        reason = one_line((done.stderr.strip().splitlines() or ["nothing"])[-1])
-        raise DdimError(f"git {arguments[0]}: expected it to work; it said {reason}")
-    return done.stdout.strip()
+    return f"{' '.join(command[:3])}: {said} (all of it: {clones.log_file(clone)})"
 
 
 def message(

@@ -103,6 +103,13 @@ def test_more_than_any_node_has_is_refused(project, nodes):
         run(nodes.address, "--hosts", "3")
 
 
+def test_an_address_where_nothing_listens_is_refused_soon(project):
+    began = time.monotonic()
+    with pytest.raises(DdimError, match="--address: expected a Ray cluster"):
+        run("127.0.0.1:1")
+    assert time.monotonic() - began < 60
+
+
 def test_an_end_ends_what_runs(project, nodes, clones):
     Path("stop-mse-1").touch()
     (experiment,) = sweep.experiments(["train.loss=mse"])

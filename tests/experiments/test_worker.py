@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from ddim.errors import DdimError
+from ddim.experiments import clones as clones_of
 from ddim.experiments import home as homes
 from ddim.experiments import sweep, worker
 from tests.experiments.conftest import dvc, left_in, make_project, run, trainings
@@ -96,8 +97,8 @@ def test_an_experiment_that_does_not_arrive_is_an_error(project, monkeypatch):
     """DVC's push may fail without a word."""
     monkeypatch.setattr(worker, "_dvc", lambda *_: None)
     experiment, home = one(), homes.home()
-    with worker._alone(worker.folder(experiment, home)) as clone:
-        worker._clone(experiment, home, clone)
+    with clones_of.alone(clones_of.folder(experiment, home)) as clone:
+        clones_of.make(experiment, home, clone)
         worker._reproduce(experiment, home, clone, {})
         with pytest.raises(DdimError, match="found none"):
             worker._push(experiment, home, clone)
@@ -123,7 +124,7 @@ def test_it_ends_with_the_shell_that_ray_kills(project):
     Path("stop-mse-2").touch()
     experiment, home = one("train.loss=mse"), homes.home()
     child = start(experiment, home)
-    clone = worker.folder(experiment, home)
+    clone = clones_of.folder(experiment, home)
     wait_for(lambda: worker.last_epoch(clone).get("epoch") == 1)
     children = psutil.Process(child.pid).children(recursive=True)
     assert any("train.py" in each.cmdline() for each in children)
@@ -136,7 +137,7 @@ def test_it_ends_with_the_shell_that_ray_kills(project):
 
 def test_what_a_killed_worker_left_is_cleared_away(project, clones):
     experiment, home = one("train.loss=mse"), homes.home()
-    clone = worker.folder(experiment, home)
+    clone = clones_of.folder(experiment, home)
     clone.mkdir()
     (clone / "left").touch()
     orphan = subprocess.Popen(
@@ -149,18 +150,58 @@ def test_what_a_killed_worker_left_is_cleared_away(project, clones):
 
 def test_only_one_worker_at_a_time(project, monkeypatch):
     experiment, home = one("train.loss=mse"), homes.home()
-    monkeypatch.setattr(worker, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(clones_of, "LOCK_SECONDS", 0)
     with (
-        worker._alone(worker.folder(experiment, home)),
+        clones_of.alone(clones_of.folder(experiment, home)),
         pytest.raises(DdimError, match="already"),
     ):
         worker.run(experiment, home)
 
 
+@pytest.mark.slow
+def test_images_that_changed_are_seen(project):
+    """They are no part of the commit; the cache must not take others for them."""
+    dvc_yaml = Path("dvc.yaml")
+    dvc_yaml.write_text(
+        dvc_yaml.read_text().replace("[train.py]", "[train.py, data/raw]")
+    )
+    Path("data/raw").mkdir(parents=True)
+    Path("data/raw/README.md").write_text("Put images here.")
+    Path(".gitignore").write_text("/data/raw/*\n!/data/raw/README.md\n")
+    run("git", "add", "-A", cwd=project)
+    run("git", "commit", "-q", "-m", "images", cwd=project)
+    experiment, home = one("train.loss=mse"), homes.home()
+    for number, image in enumerate(("first", "second", "second")):
+        Path("data/raw/image.png").write_text(image)
+        worker.run(replace(experiment, name=f"with-{number}"), home)
+    assert trainings(project) == ["mse 0", "mse 0"], "of equal images only one"
+    assert Path("data/raw/image.png").read_text() == "second"
+
+
+@pytest.mark.slow
+def test_an_experiment_without_a_training_has_no_figures(project):
+    dvc_yaml = Path("dvc.yaml")
+    dvc_yaml.write_text(f"{dvc_yaml.read_text()}  other:\n    cmd: python -c 1\n")
+    run("git", "commit", "-q", "-a", "-m", "other", cwd=project)
+    experiment = replace(one("train.loss=mse"), targets=("other",))
+    assert worker.run(experiment, homes.home()) == {}
+    assert worker.run(experiment, homes.home()) == {}
+    assert trainings(project) == []
+
+
+def test_a_shared_folder_for_workers_that_do_not_see_the_project(project, monkeypatch):
+    run("git", "remote", "add", "origin", "ssh://host/ddim", cwd=project)
+    dvc("remote", "add", "-q", "--local", "-d", "store", "../store", cwd=project)
+    assert homes.home("origin").project is None
+    monkeypatch.setenv("DDIM_PROJECT", "/shared")
+    home = homes.home("origin")
+    assert worker._environment(Path(), home)["DDIM_PROJECT"] == "/shared"
+
+
 def test_the_starters_variables_reach_the_stages(project, monkeypatch):
     monkeypatch.setenv("DVC_ROOT", "/nowhere")
     experiment, home = one("train.loss=mse"), homes.home()
-    with worker._alone(worker.folder(experiment, home)) as clone:
+    with clones_of.alone(clones_of.folder(experiment, home)) as clone:
         made = worker._environment(clone, home)
     assert made["DDIM_PROJECT"] == str(project)
     assert "DVC_ROOT" not in made
