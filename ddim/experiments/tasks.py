@@ -142,10 +142,25 @@ def package() -> Path:
     return Path(__file__).parents[1]
 
 
+def _has_token() -> bool:
+    """Whether Ray has a token for its clusters.
+
+    It writes one at the first run on a machine, and `ray start` asks for it from then
+    on; but a program that connects does not send it unless it is told to.
+    """
+    names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    return (
+        any(name in os.environ for name in names)
+        or (Path.home() / ".ray" / "auth_token").exists()
+    )
+
+
 def ray_module() -> Any:
     """Ray, which is heavy and an extra. Raises `DdimError` if it is not installed."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError:

@@ -1,6 +1,11 @@
 """Experiments as tasks of Ray: two nodes of one processor on this machine."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +24,8 @@ ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 pytestmark = pytest.mark.slow
+
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,47 @@ def test_a_sweep_ends_up_at_home(project, nodes, clones, capsys):
     states = json.loads(capsys.readouterr().out)
     assert {one["state"] for one in states.values()} == {DONE}
     assert len(trainings(project)) == 2, "what is there does not run again"
+
+
+CONNECT = """
+import sys
+from ddim.experiments.engine import Engine
+from ddim.experiments.home import Home
+with Engine(Home("there", None, {}, {}), address=sys.argv[1]) as engine:
+    room = engine.capacity()
+print(room)
+"""
+
+
+def test_a_cluster_with_a_token_is_reached(clones):
+    """`ray start` asks for a token once any run on this machine has written one."""
+    token = clones / "home" / ".ray" / "auth_token"
+    token.parent.mkdir(parents=True)
+    token.write_text("0" * 32)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {**os.environ, "HOME": str(clones / "home")}
+    env.pop("RAY_AUTH_MODE", None)
+    head = subprocess.Popen(
+        [*RAY, "start", "--head", "--block", f"--port={port}", "--num-cpus=3"]
+        + ["--include-dashboard=false", f"--temp-dir={clones / 'head'}"],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for line in head.stdout:
+            if "Ray runtime started" in line:
+                break
+        connect = [sys.executable, "-c", CONNECT, f"127.0.0.1:{port}"]
+        seen = subprocess.run(connect, env=env, capture_output=True, text=True)
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait()
+    assert seen.stdout == "3\n", seen.stderr
 
 
 def test_a_lost_node_costs_no_experiment(project, nodes, clones):
