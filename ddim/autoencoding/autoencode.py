@@ -57,7 +57,9 @@ def autoencode(
     images, which the history calls val_kid.
     """
     keras.utils.set_random_seed(latent.seed)
-    model = AutoencoderModel(description, latent)
+    model = AutoencoderModel(
+        description, latent, features(latent, kid_params, description.image_shape[-1])
+    )
     training, validation = batches(latent, paths)
     model.compile(
         optimizer=keras.optimizers.Adam(
@@ -81,6 +83,21 @@ def autoencode(
         figures=[measure(rebuild, kid_params, paths)],
         draw=partial(sheet, rebuild, validation.images),
     )
+
+
+def features(
+    latent: LatentParams, kid_params: KidParams, channels: int
+) -> Callable | None:
+    """The encoder of KID, for the loss; none if its weight is 0.
+
+    It is frozen: a plain function, whose weights are not of the autoencoder.
+    """
+    if not latent.feature_weight:
+        return None
+    built = inception.build(
+        kid_params.weights, kid_params.layer, kid_params.image_size, channels
+    )
+    return lambda images: built(images, training=False)
 
 
 def batches(latent: LatentParams, paths: Paths) -> tuple[Batches, Batches]:

@@ -149,6 +149,7 @@ class AutoencoderParams(Section):
 
 class LatentParams(AutoencoderParams):
     enabled: Flag
+    feature_weight: Annotated[NonNegative, Field(le=1000)]
     seed: Seed
     epochs: Annotated[Count, Field(le=1_000_000)]
     repetitions: Annotated[Count, Field(le=10_000)]

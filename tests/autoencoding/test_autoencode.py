@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from keras import ops
 
-from ddim.autoencoding.autoencoder_model import AutoencoderModel
+from ddim.autoencoding.autoencode import features as trained_features
+from ddim.autoencoding.autoencoder_model import AutoencoderModel, feature_distance
 from ddim.data import crops, latents
 from ddim.errors import DdimError
 from ddim.files import sha256
@@ -148,12 +149,12 @@ def test_a_network_of_latents_is_trained_on_them(project):
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
 
 
-def model(**changes) -> AutoencoderModel:
+def model(features=None, **changes) -> AutoencoderModel:
     latent = tiny_settings(latent=changes).latent
     description = AutoencoderDescription(
         autoencoder=latent.autoencoder, image_shape=(16, 16, 3), data_digest=""
     )
-    return AutoencoderModel(description, latent)
+    return AutoencoderModel(description, latent, features)
 
 
 def test_the_loss_is_the_error_plus_the_weighed_divergence():
@@ -168,6 +169,49 @@ def test_the_loss_is_the_error_plus_the_weighed_divergence():
     plain = model(kl_weight=0.0)
     outputs = plain({"images": IMAGES}, training=True)
     assert "kl" not in outputs
+
+
+def test_the_distance_of_features_joins_the_loss():
+    def features(images):
+        return ops.reshape(images, (-1, 16 * 16 * 3)) - 0.3
+
+    weighed = model(kl_weight=0.0, feature_weight=2.0, features=features)
+    outputs = weighed({"images": IMAGES})
+    loss = float(weighed.compute_loss(y_pred=outputs))
+    true, decoded = (
+        ops.convert_to_numpy(outputs[name]).reshape(len(IMAGES), -1)
+        for name in ("true", "predicted")
+    )
+    cosines = [
+        np.dot(a, b) / np.linalg.norm(a) / np.linalg.norm(b)
+        for a, b in zip(true - 0.3, decoded - 0.3, strict=True)
+    ]
+    # The squared distance of two unit vectors is 2 - 2 cos.
+    distance = 2 - 2 * np.mean(cosines)
+    error = np.abs(true - decoded).mean()
+    assert loss == pytest.approx(error + 2 * distance, rel=1e-5)
+
+
+def test_a_training_can_take_the_features_of_kid(project):
+    """They are not of the autoencoder; its training comes nearer to them."""
+    made = {}
+    for weight in (0.0, 10.0):
+        settings = write_settings(project, enabled=True, feature_weight=weight)
+        autoencode.main()
+        made[weight], _ = checkpoint.load_autoencoder("autoencoder")
+        table = pd.read_csv("metrics/autoencode.csv")
+        assert ("feature_distance" in table) == bool(weight)
+        shutil.rmtree("autoencoder")
+    features = trained_features(settings.latent, settings.kid, 3)
+    images = crops.load(Path("data/crops"), "train")[0] / np.float32(255)
+    plain, near = (
+        float(
+            feature_distance(features(images), features(codec.reconstruct(one)(images)))
+        )
+        for one in made.values()
+    )
+    assert near < 0.9 * plain
+    assert len(made[10.0].weights) == len(made[0.0].weights)
 
 
 def test_latents_are_random_in_training_as_the_epoch_says():

@@ -119,6 +119,7 @@ SINGLE = [
     ("latent.widths", [32, 64], "expected 3 numbers with downsampling: 4; received"),
     ("latent.depth", 0, "expected 1 or more; received 0"),
     ("latent.kl_weight", -1.0, "expected 0 or more; received -1.0"),
+    ("latent.feature_weight", -1.0, "expected 0 or more; received -1.0"),
     ("latent.seed", 0.5, "expected a whole number; received 0.5"),
     ("latent.epochs", 0, "expected 1 or more; received 0"),
     ("latent.repetitions", 0, "expected 1 or more; received 0"),
