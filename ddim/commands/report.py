@@ -5,7 +5,6 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import jinja2
 import pandas as pd
 import yaml
 
-from ddim import __version__, dvc, git
+from ddim import __version__, dvc, git, plots
 from ddim.commands import compare
 from ddim.commands.options import Report
 from ddim.errors import DdimError
@@ -187,22 +186,13 @@ def _drawn(runs: Sequence[Run]) -> list[tuple[str, str]]:
 
 
 def _draw_history(path: Path, runs: Sequence[Run]) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10.8, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
     columns = {"val_kid": "val_kid", "val_n_loss": "validation loss on noises"}
-    panels = figure.subplots(1, len(columns))
-    for panel, (column, title) in zip(panels, columns.items(), strict=True):
-        styles = zip(runs, cycle(plot.COLOURS), cycle(plot.MARKERS), strict=False)
-        for run, colour, marker in styles:
-            epochs, values = run.history["epoch"], run.history[column]
-            style = {"color": colour, "marker": marker, "markersize": 4}
-            panel.plot(epochs, values, label=run.name, linewidth=1.2, **style)
-        panel.set(xlabel="epoch", title=f"{title} (lower is better)")
-        panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.grid(alpha=0.3)
-    if len(runs) > 1:
-        panels[0].legend(frameon=False)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    with plots.panels(path, len(columns), 10.8, 4.6) as (_, panels):
+        for panel, (column, title) in zip(panels, columns.items(), strict=True):
+            for run, style in zip(runs, plots.line_styles(), strict=False):
+                epochs, values = run.history["epoch"], run.history[column]
+                panel.plot(epochs, values, label=run.name, **style)
+            panel.set(xlabel="epoch", title=f"{title} (lower is better)")
+            plots.whole_numbers(panel)
+        if len(runs) > 1:
+            panels[0].legend()

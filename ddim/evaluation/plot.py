@@ -1,21 +1,15 @@
-"""KID over sampling steps and over network evaluations, drawn by matplotlib."""
+"""KID over sampling steps and over network evaluations."""
 
 from collections.abc import Mapping
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ddim.files import atomic
+from ddim import plots
 
 FAR = 20
 """Times the median: with a KID beyond it the axis is logarithmic."""
-
-COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"
-"""Of the lines; colour-blind people tell them apart (Okabe and Ito, 2008)."""
-
-MARKERS = "osD^vP*"
 
 
 def write(path: Path, table: pd.DataFrame, conditions: Mapping[str, Any]) -> None:
@@ -24,26 +18,19 @@ def write(path: Path, table: pd.DataFrame, conditions: Mapping[str, Any]) -> Non
     The bars are the standard deviation of KID over random subsets. Where a sampler
     takes several evaluations a step, a second panel compares equal costs.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     over = {"steps": "sampling steps"}
     if (table["evaluations"] != table["steps"]).any():
         over["evaluations"] = "network evaluations per image"
-    figure = Figure(figsize=(2.4 + 4.2 * len(over), 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(_title(conditions), fontsize=9)
-    panels = figure.subplots(1, len(over), sharey=True, squeeze=False)[0]
-    for panel, (column, name) in zip(panels, over.items(), strict=True):
-        _lines(panel, table, column)
-        panel.set_xlabel(name)
-        panel.xaxis.get_major_locator().set_params(integer=True)
-        panel.grid(alpha=0.3)
-    panels[0].set_ylabel("KID (lower is better)")
-    _scale(panels[0], table["kid"])
-    panels[-1].legend(frameon=False)
-    with atomic(path) as temporary:
-        figure.savefig(temporary, dpi=100, metadata={"Software": None})
+    width = 2.4 + 4.2 * len(over)
+    with plots.panels(path, len(over), width, 4.6, sharey=True) as (figure, panels):
+        figure.suptitle(_title(conditions), fontsize=9)
+        for panel, (column, name) in zip(panels, over.items(), strict=True):
+            _lines(panel, table, column)
+            panel.set_xlabel(name)
+            plots.whole_numbers(panel)
+        panels[0].set_ylabel("KID (lower is better)")
+        _scale(panels[0], table)
+        panels[-1].legend()
 
 
 def _title(conditions: Mapping[str, Any]) -> str:
@@ -54,10 +41,9 @@ def _title(conditions: Mapping[str, Any]) -> str:
 
 
 def _lines(panel: Any, table: pd.DataFrame, column: str) -> None:
-    styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
     models = table.get("model", pd.Series("base", table.index))
     groups = table.groupby([models, "sampler", "guidance_scale"], sort=False)
-    for (group, rows), (colour, marker) in zip(groups, styles, strict=False):
+    for (group, rows), style in zip(groups, plots.line_styles(), strict=False):
         model, sampler, scale = group
         name = sampler if model == "base" else f"{model}, {sampler}"
         panel.errorbar(
@@ -65,21 +51,21 @@ def _lines(panel: Any, table: pd.DataFrame, column: str) -> None:
             rows["kid"],
             yerr=rows["kid_subsets_std"],
             label=name if scale == 1 else f"{name}, guidance {scale:g}",
-            color=colour,
-            marker=marker,
-            markersize=4,
-            linewidth=1.2,
             elinewidth=0.8,
-            capsize=2,
+            **style,
         )
 
 
-def _scale(panel: Any, kids: pd.Series) -> None:
-    """A linear axis with zero marked, or a logarithmic one for figures far apart."""
-    typical, largest = kids.abs().quantile([0.5, 1.0])
+def _scale(panel: Any, table: pd.DataFrame) -> None:
+    """A linear axis with zero marked, or a logarithmic one for figures far apart.
+
+    It is linear around zero where a bar reaches so far.
+    """
+    lowest = (table["kid"] - table["kid_subsets_std"]).min()
+    typical, largest = table["kid"].abs().quantile([0.5, 1.0])
     if largest <= FAR * typical:
         panel.axhline(0, color="grey", linewidth=0.6)
-    elif (kids > 0).all():
+    elif lowest > 0:
         panel.set_yscale("log")
     else:
         panel.set_yscale("symlog", linthresh=typical)

@@ -1,22 +1,16 @@
-"""The curves of all diffusion schedules in one picture, by matplotlib."""
+"""The curves of all diffusion schedules in one picture."""
 
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 
+from ddim import plots
 from ddim.diffusion import schedules
 from ddim.diffusion.schedules import SCHEDULES, Schedule
-from ddim.files import atomic
 from ddim.settings.sections import DiffusionParams
 
 POINTS = 201
-COLOURS = (
-    *("#cc6677", "#332288", "#ddcc77", "#117733", "#88ccee"),
-    *("#882255", "#44aa99", "#999933", "#aa4499", "#777777"),
-)
-"""Paul Tol's muted colours, which the colour-blind can tell apart, and grey."""
 
 
 def curves(schedule: Schedule) -> dict[str, np.ndarray]:
@@ -36,25 +30,17 @@ def write(path: Path, settings: DiffusionParams, chosen: str) -> None:
 
     The names stand in the order of the signal rates in the middle of the time.
     """
-    # The object interface without a global state: this may run in any thread.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     drawn = {name: curves(schedules.make(settings, name)) for name in SCHEDULES}
     names = sorted(drawn, key=lambda name: -drawn[name]["signal rate"][POINTS // 2])
-    with mpl.rc_context({"font.size": 9}):
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(1, 3, sharex=True)
-        for name, colour in zip(names, COLOURS, strict=True):
+    with plots.panels(path, 3, 11, 3.6, sharex=True) as (figure, panels):
+        for name, style in zip(names, plots.line_styles(), strict=False):
             times = drawn[name].pop("diffusion time")
-            style: dict[str, Any] = {"label": name, "color": colour}
+            look: dict[str, Any] = {**style, "marker": "", "label": name}
             if name == chosen:
-                style = {"label": f"{name} (used)", "color": "black", "linewidth": 3.5}
+                look |= {"label": f"{name} (used)", "color": "black"}
+                look |= {"linestyle": "-", "linewidth": 3.5}
             for panel, (title, values) in zip(panels, drawn[name].items(), strict=True):
-                panel.plot(times, values, **style)
+                panel.plot(times, values, **look)
                 panel.set(xlabel="diffusion time", title=title)
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside left center", frameon=False)
-        with atomic(path) as temporary:
-            figure.savefig(temporary, dpi=100, metadata={"Software": None})
+        figure.legend(handles, labels, loc="outside left center")

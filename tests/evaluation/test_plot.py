@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from ddim.evaluation import plot
@@ -82,3 +83,13 @@ def test_a_figure_far_off_does_not_press_the_others_flat(tmp_path, far, least):
     figures["kid"] = [far, least, far**0.5, far**0.5]
     plot.write(tmp_path / "far.png", figures, CONDITIONS)
     assert 0.3 < height_of_the_line(tmp_path / "far.png") < 0.7
+
+
+@pytest.mark.parametrize(
+    ("kids", "std", "scale"),
+    [((1, 2), 5, "linear"), ((1, 1, 500), 0.5, "log"), ((1, 1, 500), 1.5, "symlog")],
+)
+def test_no_bar_reaches_zero_on_a_logarithmic_axis(kids, std, scale):
+    panel = Figure().subplots()
+    plot._scale(panel, pd.DataFrame({"kid": kids, "kid_subsets_std": std}))
+    assert panel.get_yscale() == scale
