@@ -18,11 +18,13 @@ from ddim.diffusion.samplers import Callback, evaluations
 from ddim.errors import DdimError
 from ddim.inference.inversion import between, normality
 from ddim.inference.model import Model
+from ddim.networks.conditioning import Texts
 from ddim.page import uploads
 from ddim.page.choices import Choices
 from ddim.page.previews import previews
 from ddim.paths import PATHS
-from ddim.pictures import layout, sheets
+from ddim.pictures import attention_maps, layout, sheets
+from ddim.pictures.sheets import LIGHT, MOST_WORDS
 from ddim.sampling.generator import noise
 from ddim.sampling.grid import Picture
 
@@ -155,7 +157,8 @@ def invert(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
 def see(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
     """Images with noise of one time, and what the network takes them for.
 
-    Those of the seed, or an uploaded image with several noises.
+    Those of the seed, or an uploaded image with several noises. A model that reads text
+    also shows where it looks at each word of the prompt.
     """
     if file is None:
         images = _sample(model, SEEN, choices)
@@ -170,18 +173,38 @@ def see(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
     pred_images, _ = model.with_batches_of(SEEN).denoise(
         noisy_images, choices.time, **choices.method, **choices.conditions(model)
     )
-    rows = [
-        images,
-        *(model.generator.codec.decode(x) for x in (noisy_images, pred_images)),
-    ]
-    grid = _grid(model, np.concatenate(rows), SEEN)
-    error = np.abs(rows[2] - images).mean()
-    yield Shown(
-        layout.with_names(grid, rows=["image", "noisy", "predicted"]),
+    predicted = codec.decode(pred_images)
+    rows = {"image": images, "noisy": codec.decode(noisy_images)}
+    rows["predicted"] = predicted
+    note = (
         f"Time {choices.time:g}: signal rate {rates[0]:.3f}, noise rate "
-        f"{rates[1]:.3f}. The prediction misses the image by {error:.4f} (of 1) in the "
-        "mean.",
+        f"{rates[1]:.3f}. The prediction misses the image by "
+        f"{np.abs(predicted - images).mean():.4f} (of 1) in the mean."
     )
+    texts = model.generator.conditioning
+    if isinstance(texts, Texts) and choices.subject:
+        look = attention_maps.watch(model.trained.network)
+        told = texts.encode([choices.subject] * SEEN)
+        maps = look(noisy_images, rates[1], told)
+        rows |= _lit(predicted, maps, texts.words(choices.subject)[:MOST_WORDS])
+        note += f" Below: {LIGHT}."
+    elif model.reads_text:
+        note += " With a prompt it also shows where the network looks at each word."
+    grid = _grid(model, np.concatenate([*rows.values()]), SEEN)
+    yield Shown(layout.with_names(grid, rows=[*rows]), note)
+
+
+def _lit(
+    images: np.ndarray, maps: np.ndarray, words: Sequence[tuple[str, int]]
+) -> dict[str, np.ndarray]:
+    """For each word the images (n, h, w, c), as light as its attention (n, H, W, L)."""
+    pieces = [number for _, number in words]
+    lit = [
+        sheets.lit(image, its_maps, pieces)[1:]
+        for image, its_maps in zip(images, maps, strict=True)
+    ]
+    names = [f"{number}. {word}" for number, (word, _) in enumerate(words, start=1)]
+    return dict(zip(names, np.stack(lit, axis=1), strict=True))
 
 
 def compare(

@@ -33,6 +33,10 @@ MOST_WORDS = 12
 """Of a text whose maps are shown."""
 LEAST_LIGHT = 0.15
 """What is left of a pixel that does not look at a word."""
+LIGHT = (
+    "as light as the attention, the mean over heads and levels; the most of a word is "
+    "full light"
+)
 GUIDANCE_ROWS = 10
 GUIDANCE_SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
 CHUNK = 512
@@ -182,8 +186,7 @@ def attention(painter: Painter, texts: Texts, network: keras.Model) -> Picture:
         rows.append(layout.with_names(row, columns=named))
     return layout.with_caption(
         np.concatenate(rows),
-        "Where the sample looks at each word: as light as the attention, the mean over "
-        "heads, levels and steps; the most of a word is full light.",
+        f"Where the sample looks at each word, the mean over steps: {LIGHT}.",
     )
 
 

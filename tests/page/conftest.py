@@ -4,13 +4,20 @@ import pytest
 from PIL import Image
 
 from ddim import load
-from tests.conftest import save_model, tiny_description
+from tests.conftest import TEXT, save_model, tiny_description
 
 
 @pytest.fixture(scope="package")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page") / "plain"
     return load(save_model(folder, tiny_description()))
+
+
+@pytest.fixture(scope="package")
+def reader(tmp_path_factory):
+    """A model that reads text."""
+    folder = tmp_path_factory.mktemp("page") / "text"
+    return load(save_model(folder, tiny_description(text=TEXT)))
 
 
 @pytest.fixture

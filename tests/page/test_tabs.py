@@ -8,7 +8,7 @@ from ddim.diffusion.parametrization import mix
 from ddim.errors import DdimError
 from ddim.page import tabs
 from ddim.page.choices import Choices
-from ddim.pictures import layout
+from ddim.pictures import attention_maps, layout
 from ddim.sampling.generator import noise
 
 CHOICES = Choices(steps=2, images=4, frames=3, seed=5)
@@ -84,6 +84,38 @@ def test_the_network_is_seen_at_one_noise_level(model):
     expected = grid(np.concatenate(rows), 3, 4)
     drawn = end.picture[:, -expected.shape[1] :]
     np.testing.assert_allclose(drawn.astype(int), expected, atol=1)
+
+
+def test_a_prompt_shows_where_the_network_looks_at_its_words(reader):
+    """Each row is the prediction, darkened where the maps of the word are dark."""
+    prompt = reader.generator.conditioning.names[0]
+    choices = CHOICES.read({**dict(CHOICES), "subject": prompt})
+    *_, without = tabs.see(reader, CHOICES, None)
+    *_, end = tabs.see(reader, choices, None)
+    assert "With a prompt" in without.note
+    assert "as light as the attention" in end.note
+
+    images = reader.sample(4, steps=2, seed=5, prompts=[prompt])
+    codec, schedule = reader.generator.codec, reader.method().make_schedule
+    rates = schedule(reader.generator.diffusion)(choices.time)
+    noises = noise(5, range(4), reader.noise_shape)
+    noisy = mix(codec.encode(images), noises, *rates).astype(np.float32)
+    pred_images, _ = reader.denoise(noisy, choices.time, prompts=[prompt])
+    predicted = codec.decode(pred_images)
+
+    texts = reader.generator.conditioning
+    look = attention_maps.watch(reader.trained.network)
+    maps = look(noisy, float(rates[1]), texts.encode([prompt] * 4))
+    words = texts.words(prompt)
+    cell = 16 * SCALE + layout.CELL_GAP
+    assert end.picture.shape[0] == (3 + len(words)) * cell - layout.CELL_GAP
+    last_word = end.picture[-16 * SCALE :, -16 * SCALE :]
+    first = sum(number for _, number in words[:-1])
+    light = maps[3][..., first : first + words[-1][1]].sum(-1, keepdims=True)
+    expected = predicted[3] * (0.15 + 0.85 * light / light.max())
+    np.testing.assert_allclose(
+        last_word, layout.grid(expected[None], 1, 1, SCALE), atol=1
+    )
 
 
 def test_two_models_draw_from_the_same_noise(model):
