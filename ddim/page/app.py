@@ -35,9 +35,16 @@ TO_ADDRESS = """(query) => {
 
 DRAW_AT_ONCE = """() => {
     const tab = new URLSearchParams(location.search).get("tab") || "sample";
-    if (tab != "invert") document.getElementById("draw-" + tab)?.click();
+    let left = 50;
+    const draw = () => {
+        const button = document.getElementById("draw-" + tab);
+        if (button?.offsetParent) button.click();
+        else if (left--) setTimeout(draw, 100);
+    };
+    if (tab != "invert") draw();
 }"""
-"""Draws what a link asks for, or samples; there is no image to invert yet."""
+"""Draws what a link asks for, or samples, as soon as the tab is there; there is no
+image to invert yet."""
 
 QUEUE = 64
 """Requests that wait, at most; one is worked on at a time."""
@@ -288,7 +295,8 @@ def _opened(model: Model) -> Callable[[gr.Request], list[Any]]:
             choices = asked
         except DdimError as error:
             gr.Warning(html.escape(str(error)))
-        return [*dict(choices).values(), gr.Tabs(selected=query.get("tab", "sample"))]
+        values = choices.model_dump(mode="json").values()  # lists, as Gradio has them
+        return [*values, gr.Tabs(selected=query.get("tab", "sample"))]
 
     return opened
 

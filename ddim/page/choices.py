@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from pydantic import Field
 
+from ddim.diffusion.samplers import SAMPLERS
 from ddim.inference.model import Model
 from ddim.sampling.method import PLAIN
 from ddim.settings.fields import (
@@ -18,9 +19,12 @@ from ddim.settings.fields import (
     SamplerName,
     Section,
     Seed,
+    one_of,
 )
 from ddim.settings.params import validate_section
 
+STEP_COUNTS = (1, 2, 3, 5, 10, 20, 50)
+"""Numbers of steps that can be drawn beside one another."""
 MOST_IMAGES = 64
 MOST_STEPS = 250
 """Bound the memory and the time that one request takes."""
@@ -39,6 +43,12 @@ class Choices(Section):
     """The class or prompt to draw; all that the model knows in turn if empty."""
     negative: Prompt = ""
     """What guidance leads away from."""
+    step_counts: Annotated[
+        tuple[Annotated[Integer, one_of(STEP_COUNTS)], ...], Field(min_length=1)
+    ] = STEP_COUNTS[:-1]
+    """Drawn beside one another."""
+    samplers: Annotated[tuple[SamplerName, ...], Field(min_length=1)] = (PLAIN.sampler,)
+    """Drawn below one another."""
     last_seed: Seed = 1
     """That an interpolation leads to."""
     frames: Annotated[Integer, Field(ge=2, le=MOST_IMAGES)] = 18
@@ -54,7 +64,11 @@ class Choices(Section):
     def fitting(cls, model: Model) -> Self:
         """Where the page of this model begins."""
         description = model.trained.description
-        return cls(steps=description.steps, sampler=description.sampler)
+        return cls(
+            steps=description.steps,
+            sampler=description.sampler,
+            samplers=tuple(samplers_of(model)),
+        )
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
@@ -64,7 +78,7 @@ class Choices(Section):
     def read_query(self, query: Mapping[str, str]) -> Self:
         """These choices but for those of a link. Raises `SettingsError`."""
         given = {
-            name: text if isinstance(value, str) else _number(text)
+            name: _value(text, value)
             for name, value in self
             if (text := query.get(name)) is not None
         }
@@ -72,7 +86,11 @@ class Choices(Section):
 
     def query(self, start: Self, tab: str) -> str:
         """The end of a link to a tab with these choices, where the page has `start`."""
-        changed = {name: value for name, value in self if value != getattr(start, name)}
+        changed = {
+            name: ",".join(map(str, value)) if isinstance(value, tuple) else value
+            for name, value in self
+            if value != getattr(start, name)
+        }
         return "?" + urlencode({"tab": tab, **changed})
 
     @property
@@ -87,6 +105,21 @@ class Choices(Section):
         key = "prompts" if model.reads_text else "classes"
         asked = {key: [subject] if subject else [], "negative": self.negative or ()}
         return {name: value for name, value in asked.items() if value}
+
+
+def samplers_of(model: Model) -> list[str]:
+    """Those that fit: a distilled model has one of its own."""
+    own = "consistency"
+    if model.trained.description.sampler == own:
+        return [own]
+    return [name for name in SAMPLERS if name != own]
+
+
+def _value(text: str, like: Any) -> Any:
+    """What a link says, of the kind of another value; lists have commas."""
+    if isinstance(like, tuple):
+        return [_value(each, like[0]) for each in text.split(",")]
+    return text if isinstance(like, str) else _number(text)
 
 
 def _number(text: str) -> int | float | str:

@@ -4,12 +4,15 @@ from typing import Any
 
 import gradio as gr
 
-from ddim.diffusion.samplers import SAMPLERS
 from ddim.diffusion.time_grids import GRIDS
 from ddim.inference.model import Model
-from ddim.page.choices import MOST_IMAGES, MOST_STEPS, Choices
-
-STEP_COUNTS = (1, 2, 3, 5, 10, 20, 50)
+from ddim.page.choices import (
+    MOST_IMAGES,
+    MOST_STEPS,
+    STEP_COUNTS,
+    Choices,
+    samplers_of,
+)
 
 Fields = dict[str, Any]
 """Components by the field of `Choices` that they hold."""
@@ -31,7 +34,7 @@ def shared(model: Model) -> Fields:
         "seed": gr.Number(start.seed, label="Seed", info="of the noise", precision=0),
         "steps": gr.Slider(1, MOST_STEPS, start.steps, step=1, label="Steps"),
         "sampler": gr.Dropdown(
-            _samplers_of(model), value=start.sampler, label="Sampler"
+            samplers_of(model), value=start.sampler, label="Sampler"
         ),
         "grid": gr.Dropdown([*GRIDS], value=start.grid, label="Grid of times"),
         "guidance_scale": gr.Slider(
@@ -48,11 +51,10 @@ def shared(model: Model) -> Fields:
 
 
 def ask_steps(model: Model) -> tuple[Fields, list[Any]]:
-    samplers = _samplers_of(model)
-    steps = gr.CheckboxGroup(
-        STEP_COUNTS, value=[*STEP_COUNTS[:-1]], label="Numbers of steps"
-    )
-    return {}, [steps, gr.CheckboxGroup(samplers, value=samplers, label="Samplers")]
+    return {
+        "step_counts": gr.CheckboxGroup(STEP_COUNTS, label="Numbers of steps"),
+        "samplers": gr.CheckboxGroup(samplers_of(model), label="Samplers"),
+    }, []
 
 
 def ask_ends(model: Model) -> tuple[Fields, list[Any]]:
@@ -96,11 +98,3 @@ def upload(label: str) -> gr.Image:
     image = gr.Image(label=label, sources=["upload", "clipboard"], height=220)
     vars(image)["preprocess"] = lambda payload: payload and payload.path
     return image
-
-
-def _samplers_of(model: Model) -> list[str]:
-    """Those that fit: a distilled model has one of its own."""
-    own = "consistency"
-    if model.trained.description.sampler == own:
-        return [own]
-    return [name for name in SAMPLERS if name != own]

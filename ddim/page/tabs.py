@@ -69,16 +69,9 @@ def sample(model: Model, choices: Choices) -> Iterator[Shown]:
     yield Shown(picture, note, [*frames, picture])
 
 
-def over_steps(
-    model: Model,
-    choices: Choices,
-    step_counts: Sequence[int],
-    samplers: Sequence[str],
-) -> Iterator[Shown]:
+def over_steps(model: Model, choices: Choices) -> Iterator[Shown]:
     """The first noise of the seed: a row per sampler, a column per number of steps."""
-    if not step_counts or not samplers:
-        raise DdimError("steps and samplers: expected one or more; received none")
-    counts = sorted(int(steps) for steps in step_counts)
+    counts, samplers = sorted(choices.step_counts), choices.samplers
     cells = np.ones((len(samplers), len(counts), *model.image_shape), np.float32)
 
     def shown() -> Picture:

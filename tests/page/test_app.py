@@ -17,6 +17,11 @@ def answers(draw, model, **changes):
     return list(answer(*(START | changes).values()))
 
 
+def values(choices):
+    """As components take them."""
+    return [list(one) if isinstance(one, tuple) else one for _, one in choices]
+
+
 class Request:
     def __init__(self, **query):
         self.query_params = query
@@ -44,7 +49,8 @@ def test_a_page_has_all_tabs_and_a_component_for_every_choice(model):
 
 def test_an_answer_ends_with_a_picture_an_animation_and_a_link(model):
     answer = app._answer(tabs.sample, "sample", model)
-    updates = answer(*(START | {"seed": 3}).values())
+    start = dict(Choices.fitting(model)) | {"steps": 2, "images": 2, "seed": 3}
+    updates = answer(*start.values())
     for update in updates:
         if path := update[1]["value"]:
             with Image.open(path) as image:  # there until the next update
@@ -72,13 +78,14 @@ def test_mistakes_are_shown_as_sentences_and_never_as_html(model, changes, messa
 
 def test_a_link_fills_in_the_choices_and_opens_the_tab(model, warnings):
     *choices, tab = app._opened(model)(Request(tab="see", seed="7"))
-    assert choices == list(dict(Choices(seed=7)).values())
+    fitting = Choices.fitting(model)
+    assert choices == values(fitting.read({**dict(fitting), "seed": 7}))
     assert (tab.selected, warnings) == ("see", [])
 
 
 def test_a_wrong_link_is_told_of_and_left_alone(model, warnings):
     *choices, _ = app._opened(model)(Request(seed="<i>"))
-    assert choices == list(dict(Choices()).values())
+    assert choices == values(Choices.fitting(model))
     assert warnings == ["seed: expected a whole number; received &#x27;&lt;i&gt;&#x27;"]
 
 

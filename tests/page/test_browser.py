@@ -99,6 +99,15 @@ def test_every_tab_draws_what_a_link_asks_for(page, address, tmp_path):
     assert "seed=3" in page.url
 
 
+def test_a_link_holds_the_lists_of_a_tab(page, address):
+    page.goto(f"{address}/?tab=steps&step_counts=1,3&samplers=ddim")
+    wait_for(page, DRAWN["Steps"].replace("3", "0"))
+    checked = panel(page).locator("input[type=checkbox]:checked")
+    names = [box.locator("xpath=..").inner_text().strip() for box in checked.all()]
+    assert names == ["1", "3", "ddim"]
+    assert "step_counts=1%2C3" in page.url
+
+
 def test_the_picture_and_the_animation_can_be_downloaded(page, address, tmp_path):
     page.goto(f"{address}/?steps=3&images=2")
     wait_for(page, "2 images of seed 0")

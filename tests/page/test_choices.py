@@ -12,12 +12,18 @@ START = Choices()
 
 def test_a_link_brings_the_choices_back():
     chosen = Choices(
-        seed=7, guidance_scale=2.5, subject="3 & more", time=1.0, grid="karras"
+        seed=7,
+        guidance_scale=2.5,
+        subject="3 & more",
+        time=1.0,
+        grid="karras",
+        step_counts=(1, 50),
+        samplers=("ddim", "rk2"),
     )
     query = chosen.query(START, "see")
     given = dict(parse_qsl(query[1:]))
     assert given.pop("tab") == "see"
-    assert len(given) == 5  # what is as at the start is left out
+    assert len(given) == 7  # what is as at the start is left out
     assert START.read_query(given) == chosen
 
 
@@ -32,10 +38,14 @@ def test_a_link_may_hold_what_the_page_does_not_know():
         *(("seed", text) for text in (str(2**64), "-1", "nan", "inf", "9" * 5000)),
         *(("images", "65"), ("frames", "1"), ("change", "1.1"), ("time", "0")),
         *(("sampler", "../etc"), ("grid", ""), ("subject", "x" * 3000)),
+        *(("step_counts", text) for text in ("", "4", "1,", "1,1e9", "ddim")),
+        *(("samplers", text) for text in ("", "ddim,../etc", "1")),
     ],
 )
 def test_absurd_choices_are_refused_in_one_line(name, text):
-    with pytest.raises(DdimError, match=rf"^{name}: expected .*; received ") as error:
+    with pytest.raises(
+        DdimError, match=rf"^{name}\S*: expected .*; received "
+    ) as error:
         START.read_query({name: text})
     assert len(str(error.value).splitlines()) == 1
     assert len(str(error.value)) < 300

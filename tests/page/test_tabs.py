@@ -35,7 +35,8 @@ def test_sample_shows_the_images_of_the_seed_and_every_step_before(model):
 
 
 def test_steps_and_samplers_start_from_one_noise(model):
-    end = last(tabs.over_steps(model, CHOICES, [3, 1], ["ddim", "dpmpp_2m"]))
+    asked = {"step_counts": [3, 1], "samplers": ["ddim", "dpmpp_2m"]}
+    end = last(tabs.over_steps(model, CHOICES.read({**dict(CHOICES), **asked})))
     cells = [
         model.sample(1, steps=steps, seed=5, sampler=sampler)
         for sampler in ("ddim", "dpmpp_2m")
@@ -44,8 +45,8 @@ def test_steps_and_samplers_start_from_one_noise(model):
     expected = grid(np.concatenate(cells), 2, 2)
     height, width = expected.shape[:2]
     np.testing.assert_array_equal(end.picture[-height:, -width:], expected)
-    with pytest.raises(DdimError, match="expected one or more; received none"):
-        last(tabs.over_steps(model, CHOICES, [], ["ddim"]))
+    with pytest.raises(DdimError, match="at least 1 entries"):
+        CHOICES.read({"samplers": []})
 
 
 def test_interpolation_leads_from_seed_to_seed_and_back(model):
