@@ -131,6 +131,11 @@ def snapshots_are_few(train: Section) -> Iterator[Mistake]:
         yield "epochs", f"{MOST_SNAPSHOTS} or less with ema_candidates", train.epochs
 
 
+def candidates_are_judged(train: Section) -> Iterator[Mistake]:
+    if train.ema_candidates and train.keep == "last":
+        yield "keep", "best with ema_candidates, which val_kid judges", train.keep
+
+
 def autoencoder_halves_images(latent: Section) -> Iterator[Mistake]:
     """Once per width but the last; its normalization splits channels into 8 groups."""
     halvings = latent.downsampling.bit_length() - 1

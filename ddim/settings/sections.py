@@ -59,6 +59,7 @@ Activation = Literal["swish", "gelu", "relu"]
 Upsampling = Literal["bilinear", "nearest", "transposed"]
 Optimizer = Literal["adamw", "adam", "muon"]
 LearningRateSchedule = Literal["constant", "cosine"]
+Keep = Literal["best", "last"]
 Averaging = Literal["exponential", "power"]
 Backend = Literal["tensorflow", "jax"]
 
@@ -194,6 +195,7 @@ class TrainParams(Section):
     ema_decay: Annotated[Real, Field(ge=0, lt=1)]
     ema_sigma_rel: SigmaRel
     ema_candidates: Annotated[tuple[SigmaRel, ...], EachOnce]
+    keep: Keep
     horizontal_flips: Flag
     augmentation: Annotated[Real, Field(ge=0, le=1)]
     label_dropout: Annotated[Real, Field(ge=0, le=1)]
@@ -203,7 +205,7 @@ class TrainParams(Section):
     sample_columns: Side
     sample_steps: Steps
 
-    checks = (cross_checks.snapshots_are_few,)
+    checks = (cross_checks.snapshots_are_few, cross_checks.candidates_are_judged)
 
 
 class DistillParams(Section):

@@ -27,6 +27,8 @@ class Candidate:
     checkpoint: Path
     """The folder with its weights and description."""
     val_kid: float
+    epoch: int
+    """That its weights are of."""
     settings: Params
     reference: Mapping[str, Any]
     """Conditions of the reference features, as `metrics/kid.json` has them."""

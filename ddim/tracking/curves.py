@@ -72,6 +72,19 @@ def best_so_far(values: Values) -> Values:
     return found
 
 
+def kept(values: Values, keep: str) -> tuple[float, int] | None:
+    """val_kid and epoch of the weights that a training with `train.keep` leaves.
+
+    None without a val_kid.
+    """
+    figures = [
+        (value, step) for (name, step), value in values.items() if is_val_kid(name)
+    ]
+    if keep == "last":
+        return max(figures, key=lambda figure: figure[1], default=None)
+    return min(figures, default=None)
+
+
 NO_CURVES = {
     *("model", "sampler", "guidance_scale", "steps", "evaluations"),
     "kid_subsets_mean",

@@ -14,7 +14,6 @@ from ddim import runtime
 from ddim.paths import WEIGHTS, model_files
 from ddim.tracking import dataset
 from ddim.tracking.candidate import Candidate
-from ddim.tracking.curves import is_val_kid
 from ddim.tracking.matching import CHECKPOINT_TAG
 from ddim.tracking.provenance import installed
 
@@ -48,8 +47,6 @@ def log(client: Any, run: Any, candidate: Candidate) -> Any:
     from mlflow.entities import LoggedModelOutput
 
     run_id, points = run.info.run_id, _points(client, run)
-    judged = [point for point in points if is_val_kid(point.key)]
-    best = min(judged, key=lambda each: each.value)
     model = client.create_logged_model(
         run.info.experiment_id,
         name=candidate.name,
@@ -60,8 +57,8 @@ def log(client: Any, run: Any, candidate: Candidate) -> Any:
         saved = Path(folder) / "model"
         save(saved, candidate.checkpoint, model)
         client.log_model_artifacts(model.model_id, str(saved))
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, best.step)])
-    final = [point for point in points if point.step in (0, best.step)]
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, candidate.epoch)])
+    final = [point for point in points if point.step in (0, candidate.epoch)]
     settings = candidate.settings.model_dump()
     data = dataset.of(settings, dataset.tag(candidate.checkpoint / WEIGHTS))
     _link(client, run_id, model, final, data)

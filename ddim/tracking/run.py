@@ -28,7 +28,6 @@ from ddim.tracking import (
     system,
 )
 from ddim.tracking.candidate import Candidate
-from ddim.tracking.curves import is_val_kid
 from ddim.tracking.matching import CHECKPOINT_TAG, Values
 from ddim.tracking.outbox import Outbox
 from ddim.tracking.provenance import Settings
@@ -116,7 +115,7 @@ class Run:
     ) -> None:
         """Register the model in the folder `checkpoint`, once for its weights.
 
-        Its lowest val_kid compares with others under equal conditions, which the
+        Its val_kid compares with others under equal conditions, which the
         evaluation's `summary` holds. Does nothing if either is missing. Prints where
         the model is.
         """
@@ -188,11 +187,9 @@ class Run:
     def _register(
         self, checkpoint: Path, settings: Params, summary: Mapping[str, Any]
     ) -> None:
-        val_kids = [v for (name, _), v in self._values.items() if is_val_kid(name)]
-        if val_kids and "conditions" in summary:
-            candidate = Candidate(
-                checkpoint, min(val_kids), settings, summary["conditions"]
-            )
+        kept = curves.kept(self._values, settings.train.keep)
+        if kept and "conditions" in summary:
+            candidate = Candidate(checkpoint, *kept, settings, summary["conditions"])
             with store.lock():
                 line = registry.register(self._client, self._stored, candidate)
             print(line, flush=True)

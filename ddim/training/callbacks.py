@@ -169,13 +169,23 @@ class EpochFile(keras.callbacks.Callback):
 
 
 class KeepBest(EpochFile):
-    """Saves the EMA weights of the epoch with the lowest `val_kid`."""
+    """Saves the EMA weights of the epoch with the lowest `val_kid`.
+
+    With `last` it takes those of every epoch for better than what was before.
+    """
 
     NAME = ("best", ".weights.h5")
 
-    def __init__(self, folder: Path, best: float = math.inf, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        best: float = math.inf,
+        epoch: int = 0,
+        *,
+        last: bool = False,
+    ) -> None:
         super().__init__(folder, epoch)
-        self.best = best
+        self.best, self.last = best, last
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         if not math.isfinite(logs["val_kid"]):
@@ -183,8 +193,8 @@ class KeepBest(EpochFile):
         self.offer(logs["val_kid"], epoch + 1, self.model.ema_network)
 
     def offer(self, val_kid: float, epoch: int, network: keras.Model) -> None:
-        """Save these weights if their `val_kid` is the lowest so far."""
-        if val_kid < self.best:
+        """Save these weights if they are better than those before."""
+        if self.last or val_kid < self.best:
             self.best, self.epoch = val_kid, epoch
             checkpoint.save_weights(network, self.path)
 

@@ -43,15 +43,20 @@ def run(
     draw: Callable[[], np.ndarray],
     mixing: Callable[[callbacks.KeepBest], list[mixes.MixAverages]] = lambda best: [],
     more_callbacks: Sequence[keras.callbacks.Callback] = (),
+    keep_last: bool = False,
 ) -> tuple[list[dict], callbacks.KeepBest]:
     """Train one phase after another, from where the state in `work` stands.
 
     `figures` add val_kid to the logs, `draw` returns the picture of an epoch. Leaves
-    the best EMA weights, the history and the pictures where `paths` says.
+    the best EMA weights, the history and the pictures where `paths` says. The last ones
+    are the best with `keep_last`.
     """
     state = resume.restore(work, callbacks.state_variables(model))
     best = callbacks.KeepBest(
-        work, state.get("best_val_kid", float("inf")), state.get("best_epoch", 0)
+        work,
+        state.get("best_val_kid", float("inf")),
+        state.get("best_epoch", 0),
+        last=keep_last,
     )
     publish = partial(_publish, work, paths)
     history = callbacks.History(work, state.get("history", []), publish)

@@ -166,6 +166,7 @@ def train(
         draw=partial(sample_grid, generator, train, train.sample_steps),
         mixing=partial(mixes.make, description, train, work, judge, autoencoder),
         more_callbacks=more_callbacks,
+        keep_last=train.keep == "last",
     )
     files.write_json(paths.training, _summary(rows, best) | cost(model.network))
 

@@ -65,6 +65,13 @@ def test_a_card_has_what_was_measured():
     assert "neighbours.png" not in text
 
 
+def test_a_card_says_whose_weights_were_kept():
+    settings = tiny_settings(train={"keep": "last"}).model_dump()
+    training = {"epochs": 3, "best_epoch": 3, "best_val_kid": 0.5, "val_kid": 0.5}
+    text = card(settings=settings, training=training)
+    assert "of epoch 3, the last: val_kid 0.5000." in text
+
+
 def test_a_card_has_the_other_figures_where_they_were_measured():
     of_real = {f"real_{name}": value / 2 for name, value in QUALITY.items()}
     evaluation = {"conditions": {"weights": "imagenet"}, **of_real}

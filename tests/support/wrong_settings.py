@@ -296,6 +296,11 @@ COMBINED = [
         "expected 1000 or less with ema_candidates; received 1001",
     ),
     (
+        {"train.ema_candidates": [0.1], "train.keep": "last"},
+        "train.keep",
+        "expected best with ema_candidates, which val_kid judges; received last",
+    ),
+    (
         {"sampling.guidance_scale": 3.0},
         "sampling.guidance_scale",
         "expected 1.0 with network.class_conditional: false; received 3.0",

@@ -85,7 +85,7 @@ def test_an_alias_given_to_a_version_of_another_host_is_looked_at_again_too():
 
 
 def candidate(folder: Path, images: int) -> registry.Candidate:
-    return registry.Candidate(folder, 1.0, WHOLE, {"real_images": images})
+    return registry.Candidate(folder, 1.0, 1, WHOLE, {"real_images": images})
 
 
 @pytest.mark.parametrize(("other", "names"), [(16, 1), (17, 2)], ids=["same", "other"])

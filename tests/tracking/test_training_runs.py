@@ -86,6 +86,13 @@ def test_a_mix_of_averages_may_be_the_best():
     }
 
 
+def test_the_kept_weights_are_the_best_or_the_last():
+    values = {("val_kid", 1): 1.0, ("val_kid", 2): 3.0, ("val_n_loss", 3): 0.1}
+    assert curves.kept(values, "best") == (1.0, 1)
+    assert curves.kept(values, "last") == (3.0, 2)
+    assert curves.kept({}, "last") is curves.kept({}, "best") is None
+
+
 def test_the_page_takes_the_experiment_for_one_of_machine_learning(project):
     """Also one that was made without that tag; a choice made by hand stays."""
     kind, other = store.KIND_TAG, client().create_experiment("older")

@@ -84,6 +84,24 @@ def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
     assert logs["val_kid"] == pytest.approx(table["val_kid"].min(), rel=1e-6)
 
 
+def test_keeps_the_last_epoch_where_the_settings_say_so(settings, paths, monkeypatch):
+    """As if val_kid had been lowest there."""
+    kept = {}
+    for name, keep, val_kids in (
+        ("falling", "best", [2.0, 1.0]),
+        ("rising", "last", [1.0, 2.0]),
+    ):
+        left = iter(val_kids)
+        monkeypatch.setattr(callbacks, "kid", lambda *_, left=left: next(left))
+        train = settings.train.model_copy(update={"keep": keep})
+        changed = settings.model_copy(update={"train": train})
+        found, _ = run(changed, paths, name=name)
+        kept[name] = (found.checkpoint / checkpoint.WEIGHTS).read_bytes()
+        summary = json.loads(found.training.read_text())
+        assert (summary["best_epoch"], summary["best_val_kid"]) == (2, val_kids[1])
+    assert kept["rising"] == kept["falling"]
+
+
 def test_trains_in_mixed_precision_too(settings, paths):
     """Losses and val_kid are close to those in float32, from the same draws."""
     whole, work = run(settings, paths, epochs=1, name="whole")
