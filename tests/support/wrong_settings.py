@@ -102,6 +102,7 @@ SINGLE = [
     ("train.ema", "polynomial", "expected 'exponential' or 'power'"),
     ("train.ema_decay", 1.0, "received 1.0"),
     ("train.ema_sigma_rel", 0.3, "expected 0.25 or less; received 0.3"),
+    ("train.keep", "first", "expected 'best' or 'last'"),
     ("train.ema_candidates", [0.1, 0.1], "expected each entry once"),
     ("train.ema_candidates", [0.1, 0.001], "expected 0.015 or more"),
     ("train.horizontal_flips", "true", "expected true or false; received 'true'"),
