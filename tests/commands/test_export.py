@@ -70,6 +70,8 @@ def test_a_card_says_whose_weights_were_kept():
     training = {"epochs": 3, "best_epoch": 3, "best_val_kid": 0.5, "val_kid": 0.5}
     text = card(settings=settings, training=training)
     assert "of epoch 3, the last: val_kid 0.5000." in text
+    del settings["train"]["keep"]  # a run from before there was the setting
+    assert "whose val_kid was the lowest" in card(settings=settings, training=training)
 
 
 def test_a_card_has_the_other_figures_where_they_were_measured():
