@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from ddim import load
 from tests.conftest import ROOT
 
 FLOWERS = ROOT / "docs/results/flowers-cpu"
+RESULTS = pytest.mark.parametrize("name", ["flowers-cpu", "flowers"])
 
 
 def test_the_kept_model_draws_the_kept_picture():
@@ -22,14 +24,16 @@ def test_the_kept_model_draws_the_kept_picture():
     assert np.abs(drawn[:, ::-1] - kept).mean() > 20
 
 
-def test_the_kept_figures_agree():
-    history = pd.read_csv(FLOWERS / "history.csv")
+@RESULTS
+def test_the_kept_figures_agree(name):
+    folder = ROOT / "docs/results" / name
+    history = pd.read_csv(folder / "history.csv")
     train, kid = (
-        json.loads((FLOWERS / f"{n}.json").read_text()) for n in ("train", "kid")
+        json.loads((folder / f"{n}.json").read_text()) for n in ("train", "kid")
     )
     assert train["best_val_kid"] == history["val_kid"].min()
-    table = pd.read_csv(FLOWERS / "kid.csv")
+    table = pd.read_csv(folder / "kid.csv")
     assert kid["best_kid"] == table["kid"].min()
-    told = (FLOWERS / "../README.md").read_text()
+    told = (folder / "../README.md").read_text()
     for value in (*history["val_kid"], *table["kid"]):
         assert f"{value:.3g}" in told
