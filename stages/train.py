@@ -1,4 +1,4 @@
-"""Train the network, or go on training it; keep the best EMA weights by val_kid."""
+"""Train the network, or go on; keep the best EMA weights by val_kid, or the last."""
 
 from functools import partial
 

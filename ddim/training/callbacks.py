@@ -171,7 +171,7 @@ class EpochFile(keras.callbacks.Callback):
 class KeepBest(EpochFile):
     """Saves the EMA weights of the epoch with the lowest `val_kid`.
 
-    With `last` it takes those of every epoch for better than what was before.
+    With `last` those of every epoch, so that the last one's remain.
     """
 
     NAME = ("best", ".weights.h5")
@@ -193,7 +193,7 @@ class KeepBest(EpochFile):
         self.offer(logs["val_kid"], epoch + 1, self.model.ema_network)
 
     def offer(self, val_kid: float, epoch: int, network: keras.Model) -> None:
-        """Save these weights if they are better than those before."""
+        """Save these weights if their `val_kid` is the lowest so far, or with `last`."""
         if self.last or val_kid < self.best:
             self.best, self.epoch = val_kid, epoch
             checkpoint.save_weights(network, self.path)

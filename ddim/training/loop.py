@@ -48,8 +48,8 @@ def run(
     """Train one phase after another, from where the state in `work` stands.
 
     `figures` add val_kid to the logs, `draw` returns the picture of an epoch. Leaves
-    the best EMA weights, the history and the pictures where `paths` says. The last ones
-    are the best with `keep_last`.
+    the best EMA weights, or those of the last epoch with `keep_last`, the history and
+    the pictures where `paths` says.
     """
     state = resume.restore(work, callbacks.state_variables(model))
     best = callbacks.KeepBest(
