@@ -193,7 +193,7 @@ class KeepBest(EpochFile):
         self.offer(logs["val_kid"], epoch + 1, self.model.ema_network)
 
     def offer(self, val_kid: float, epoch: int, network: keras.Model) -> None:
-        """Save these weights if their `val_kid` is the lowest so far, or with `last`."""
+        """Save these weights if their `val_kid` is the lowest, or with `last`."""
         if self.last or val_kid < self.best:
             self.best, self.epoch = val_kid, epoch
             checkpoint.save_weights(network, self.path)

@@ -196,7 +196,9 @@ def test_a_training_can_take_the_features_of_kid(project):
     """They are not of the autoencoder; its training comes nearer to them."""
     made = {}
     for weight in (0.0, 10.0):
-        settings = write_settings(project, enabled=True, feature_weight=weight)
+        settings = write_settings(
+            project, enabled=True, epochs=1, feature_weight=weight
+        )
         autoencode.main()
         made[weight], _ = checkpoint.load_autoencoder("autoencoder")
         table = pd.read_csv("metrics/autoencode.csv")

@@ -18,7 +18,7 @@ def test_the_kept_model_draws_the_kept_picture():
     model = load(FLOWERS / "model")
     with Image.open(FLOWERS / "model/samples.png") as picture:
         kept = np.asarray(picture.convert("RGB"))[:128:2, :256:2]  # two tiles, unscaled
-    drawn = model.sample(2, steps=20, seed=2)
+    drawn = model.with_batches_of(2).sample(2, steps=20, seed=2)
     drawn = np.concatenate(list(drawn), axis=1) * 255
     assert np.abs(drawn - kept).mean() < 2
     assert np.abs(drawn[:, ::-1] - kept).mean() > 20
