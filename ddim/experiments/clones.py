@@ -5,7 +5,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -49,13 +49,18 @@ def alone(clone: Path) -> Iterator[Path]:
             "running on this machine"
         ) from None
     try:
-        end(_processes_in(clone))
-        shutil.rmtree(clone, ignore_errors=True)
+        _delete(clone)
         yield clone
     finally:
-        shutil.rmtree(clone, ignore_errors=True)
+        _delete(clone)
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
+
+
+def _delete(clone: Path) -> None:
+    """Delete a clone, and end before it what might still write there."""
+    end(_processes_in(clone))
+    shutil.rmtree(clone, ignore_errors=True)
 
 
 def _processes_in(clone: Path) -> list[psutil.Process]:
@@ -67,7 +72,7 @@ def end(processes: Sequence[psutil.Process]) -> None:
     """Ask processes to end, and make those that do not."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for one in processes:
-            if one.is_running():
+            with suppress(psutil.NoSuchProcess):
                 one.send_signal(number)
         _, processes = psutil.wait_procs(processes, timeout=STOP_SECONDS)
 

@@ -57,6 +57,7 @@ def make_project(folder: Path) -> Path:
     run("git", "config", "user.name", "t", cwd=folder)
     run("git", "config", "user.email", "t@localhost", cwd=folder)
     dvc("init", "-q", cwd=folder)
+    shutil.copy(REPOSITORY / ".dvc/config", folder / ".dvc")
     settings = recipes.whole("tiny", REPOSITORY / "recipes")
     (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     (folder / "dvc.yaml").write_text(PIPELINE)

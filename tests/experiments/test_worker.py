@@ -148,6 +148,22 @@ def test_what_a_killed_worker_left_is_cleared_away(project, clones):
     assert left_in(clones) == []
 
 
+def test_a_process_that_outlives_the_experiment_ends_with_the_clone(clones):
+    """DVC and git start some of their own, which would write it anew."""
+    write = """
+import itertools, pathlib
+for number in itertools.count():
+    pathlib.Path("folder").mkdir(exist_ok=True)
+    pathlib.Path(f"folder/{number % 1000}").touch()
+"""
+    with clones_of.alone(clones / "ddim-clone") as clone:
+        clone.mkdir()
+        writer = subprocess.Popen([sys.executable, "-c", write], cwd=clone)
+        wait_for((clone / "folder/9").exists)
+    assert writer.poll() is not None
+    assert left_in(clones) == []
+
+
 def test_only_one_worker_at_a_time(project, monkeypatch):
     experiment, home = one("train.loss=mse"), homes.home()
     monkeypatch.setattr(clones_of, "LOCK_SECONDS", 0)
