@@ -1,6 +1,7 @@
 """What each image's caption is, by the setting `data.captions`."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 
 from ddim.data.captions import tidy
 from ddim.errors import DdimError
@@ -25,7 +26,7 @@ def captioner(setting: str, source: Source) -> Captioner | None:
         return None
     if setting == SOURCE:
         return _own
-    names = [name.replace("_", " ") for name in source.classes]
+    names = _spoken(source.classes)
     if source.classes == (NO_CLASS,):
         raise DdimError(
             "data.captions: expected none or source for images without classes; "
@@ -38,6 +39,18 @@ def captioner(setting: str, source: Source) -> Captioner | None:
         return tidy(setting.replace(NAME, names[item.label]))
 
     return from_template
+
+
+def _spoken(classes: Sequence[str]) -> list[str]:
+    """Names as one says them: 001_pink_primrose is pink primrose.
+
+    The numbers in front are left out where they count the classes from 0 or 1.
+    """
+    names = [name.replace("_", " ") for name in classes]
+    parts = [re.fullmatch(r"(\d+)[ .-]+(.+)", name) for name in names]
+    numbers = sorted(int(part[1]) for part in parts if part)
+    counts = [list(range(first, first + len(names))) for first in (0, 1)]
+    return [part[2] for part in parts if part] if numbers in counts else names
 
 
 def _own(item: Item) -> str:

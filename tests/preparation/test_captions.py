@@ -144,6 +144,21 @@ def test_a_template_names_the_class(tmp_path):
     assert read(tmp_path) == ["a photo of a red rose", "a photo of a tulip"] * 5
 
 
+@pytest.mark.parametrize(
+    ("classes", "spoken"),
+    [
+        (("001_red_rose", "002_tulip"), ["red rose", "tulip"]),
+        (("0. rose", "1. tulip"), ["rose", "tulip"]),
+        (("10_cents", "2_euros"), ["10 cents", "2 euros"]),
+        (("1_rose", "tulip"), ["1 rose", "tulip"]),
+        (("0", "1"), ["0", "1"]),
+    ],
+)
+def test_numbers_that_count_the_classes_are_not_said(classes, spoken):
+    caption = captioner("{name}", Source("fake", "x", classes, {}))
+    assert [caption(Item(k, "", Image.new)) for k in range(len(classes))] == spoken
+
+
 def test_a_template_needs_classes_and_every_image_one(tmp_path):
     folder = open_folder(put(tmp_path / "raw", **dict.fromkeys("abcdefghij")))
     with pytest.raises(DdimError, match=r"data\.captions: .* without classes; rec.*'a"):
