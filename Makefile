@@ -10,7 +10,7 @@ verify: RECIPE = tiny
 KILLS ?= 32
 PORT ?= 5000
 page: PORT = 7860
-MODEL ?= docs/results/flowers-cpu/model
+MODEL ?= docs/results/flowers/model
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Experiments are git commits: without an identity they are made in the project's name.

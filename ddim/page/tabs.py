@@ -100,7 +100,7 @@ def interpolate(
         files = (image_a, image_b)
         images = np.stack([uploads.read(file, model.image_shape) for file in files])
         choices = _deterministic(choices)
-        ends = yield from _inverted(model, images, choices, seed=choices.seed)
+        ends = yield from _inverted(model, images, choices)
         note = "From image to image, through their noise."
     path = np.concatenate([between(ends, share) for share in shares])
     columns = math.ceil(math.sqrt(len(path) * 2))
@@ -127,7 +127,9 @@ def invert(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
     choices = _deterministic(choices)
     image = uploads.read(file, model.image_shape)[None]
     found = yield from _inverted(model, image, choices, subject=subject)
-    fresh = noise(choices.seed, [0], model.noise_shape)
+    fresh = noise(
+        choices.seed, [len(image)], model.noise_shape
+    )  # not that of the image
     edited_noise = between(np.concatenate([found, fresh]), change) if change else found
     yield Shown(_grid(model, image, 1), "The noise is found; drawing again.")
     again = _sample(model, 1, choices, subject=subject, initial_noise=found)
@@ -260,11 +262,13 @@ def _inverted(
     model: Model,
     images: np.ndarray,
     choices: Choices,
-    *,
     subject: str | None = None,
-    seed: int | None = None,
 ) -> Any:
-    """The noise of images (n, h, w, c); yields what becomes of them meanwhile."""
+    """The noise of images (n, h, w, c); yields what becomes of them meanwhile.
+
+    With fresh noise of the seed in it, since nothing can be made of noise that is not
+    near to normal but the same image again.
+    """
 
     def show(step: int, noisy_images: Any, pred_images: Any) -> Shown:
         grid = _grid(model, _decoded(model, noisy_images), len(images))
@@ -274,7 +278,7 @@ def _inverted(
         return model.with_batches_of(len(images)).invert(
             images,
             steps=choices.steps,
-            seed=seed,
+            seed=choices.seed,
             callback=callback,
             **choices.conditions(model, subject),
             **choices.method,
