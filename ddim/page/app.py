@@ -250,6 +250,7 @@ def _add(
             inputs=[*chosen, *own],
             outputs=[picture, animation, note, query],
             concurrency_id="draw",
+            trigger_mode="always_last",
             show_progress="minimal",
             show_progress_on=[note],
             api_visibility="private",

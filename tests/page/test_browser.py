@@ -121,6 +121,14 @@ def test_the_picture_and_the_animation_can_be_downloaded(page, address, tmp_path
             assert image.format == kind
 
 
+def test_choices_that_change_while_it_draws_are_drawn_next(page, address):
+    page.goto(f"{address}/?images=16&steps=50")
+    wait_for(page, "Step [2-9] of 50")
+    page.get_by_label("Seed").fill("7")
+    panel(page).get_by_role("button", name="Draw").click()
+    wait_for(page, "16 images of seed 7")
+
+
 def test_drawing_can_be_stopped(page, address):
     page.goto(f"{address}/?steps=250&images=64")
     wait_for(page, "Step [2-9] of 250")
