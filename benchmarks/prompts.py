@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 TRAITS = {
     "colour": r"(\w+) flower",
@@ -60,7 +61,10 @@ def main() -> None:
         print(f"{kind}: {options.count} prompts, guidance {options.guidance:g}")
         print(f"trait    real   samples    ({len(rows)} real images)")
         for trait, (real, drawn) in judge(others, alike, images, prompts).items():
-            print(f"{trait:8} {real:5.3f}  {drawn:5.3f}")
+            print(f"{trait:8} {real.mean():5.3f}  {drawn.mean():5.3f}")
+            if trait == options.by:
+                table = by_value(trait, (alike[1], real), (prompts, drawn))
+                print(table.round(3).to_string())
 
 
 def apart(texts: Sequence[str], held_out: Iterable[str]) -> dict[str, list[int]]:
@@ -92,10 +96,10 @@ def flowers(count: int, size: int, channels: int) -> Captioned:
 
 def judge(
     others: Captioned, real: Captioned, images: np.ndarray, prompts: Sequence[str]
-) -> dict[str, tuple[float, float]]:
-    """By trait: accuracy on real images, and on images (n, h, w, c) in [0, 1].
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By trait: for which real images, and which (n, h, w, c) in [0, 1], it is right.
 
-    It is that of classifiers which are fitted on `others`.
+    Classifiers tell, which are fitted on `others`.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -108,8 +112,22 @@ def judge(
         fitted.fit(seen[0], named(trait, others[1]))
         right = fitted.predict(seen[1]) == named(trait, real[1])
         drawn = fitted.predict(seen[2]) == named(trait, prompts)
-        found[trait] = float(right.mean()), float(drawn.mean())
+        found[trait] = right, drawn
     return found
+
+
+Judged = tuple[Sequence[str], np.ndarray]
+"""Texts, and which of the images were right."""
+
+
+def by_value(trait: str, real: Judged, samples: Judged) -> pd.DataFrame:
+    """A row per value of the trait that prompts ask for: the shares that are right."""
+    ours, theirs = (
+        pd.Series(right).groupby(named(trait, texts))
+        for texts, right in (samples, real)
+    )
+    columns = {"real": theirs.mean(), "samples": ours.mean(), "prompts": ours.size()}
+    return pd.DataFrame(columns).dropna()
 
 
 def named(trait: str, texts: Sequence[str]) -> np.ndarray:
@@ -155,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="checkpoints", help="folder of a model")
     parser.add_argument("--crops", type=Path, default=Path("data/crops"))
     parser.add_argument("--prompt", action="append", help="instead of captions")
+    parser.add_argument("--by", choices=TRAITS, help="tell its values apart, too")
     parser.add_argument("--count", type=int, default=500, help="prompts")
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--steps", type=int, default=20)

@@ -258,11 +258,22 @@ def test_samples_are_judged_by_what_their_prompts_say():
     others = prompts.flowers(320, 32, 3)
     found = prompts.judge(others, held_back, *held_back)
     assert found.keys() == prompts.TRAITS.keys()
-    assert all(real == drawn for real, drawn in found.values())
-    assert found["colour"][0] > 0.9
-    assert found["petals"][0] > 0.4
+    assert all((real == drawn).all() for real, drawn in found.values())
+    assert found["colour"][0].mean() > 0.9
+    assert found["petals"][0].mean() > 0.4
     turned = texts[321:] + texts[320:321]
-    assert prompts.judge(others, held_back, held_back[0], turned)["colour"][1] < 0.3
+    found = prompts.judge(others, held_back, held_back[0], turned)
+    assert found["colour"][1].mean() < 0.3
+
+
+def test_the_values_of_a_trait_are_told_apart():
+    texts = ["a red flower", "a red flower", "a blue flower", "a pink flower"]
+    right = np.array([True, False, True, True])
+    table = prompts.by_value("colour", (texts, right), (texts[:3], right[:3]))
+    assert table.to_dict("index") == {
+        "blue": {"real": 1.0, "samples": 1.0, "prompts": 1},
+        "red": {"real": 0.5, "samples": 0.5, "prompts": 2},
+    }
 
 
 def test_prompts_that_were_held_out_are_judged_apart():
