@@ -97,9 +97,9 @@ def flowers(count: int, size: int, channels: int) -> Captioned:
 def judge(
     others: Captioned, real: Captioned, images: np.ndarray, prompts: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """By trait: for which real images, and which (n, h, w, c) in [0, 1], it is right.
+    """By trait: whether each real image, and each of `images`, is right, as booleans.
 
-    Classifiers tell, which are fitted on `others`.
+    `images` (n, h, w, c) are in [0, 1]. Classifiers fitted on `others` are the judges.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -127,9 +127,8 @@ def invert(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
     choices = _deterministic(choices)
     image = uploads.read(file, model.image_shape)[None]
     found = yield from _inverted(model, image, choices, subject=subject)
-    fresh = noise(
-        choices.seed, [len(image)], model.noise_shape
-    )  # not that of the image
+    # Not row 0 of the seed, which is already in the noise that was found.
+    fresh = noise(choices.seed, [1], model.noise_shape)
     edited_noise = between(np.concatenate([found, fresh]), change) if change else found
     yield Shown(_grid(model, image, 1), "The noise is found; drawing again.")
     again = _sample(model, 1, choices, subject=subject, initial_noise=found)
@@ -266,8 +265,8 @@ def _inverted(
 ) -> Any:
     """The noise of images (n, h, w, c); yields what becomes of them meanwhile.
 
-    With fresh noise of the seed in it, since nothing can be made of noise that is not
-    near to normal but the same image again.
+    Fresh noise of the seed is added first. Without it what is found is far from normal,
+    and nothing but the same image can be drawn from it.
     """
 
     def show(step: int, noisy_images: Any, pred_images: Any) -> Shown:

@@ -11,7 +11,7 @@ from ddim import load
 from tests.conftest import ROOT
 
 FLOWERS = ROOT / "docs/results/flowers-cpu"
-RESULTS = pytest.mark.parametrize("name", ["flowers-cpu", "flowers"])
+RESULTS = pytest.mark.parametrize("name", ["flowers-cpu", "flowers", "flowers/default"])
 
 
 def test_the_kept_model_draws_the_kept_picture():
@@ -34,6 +34,6 @@ def test_the_kept_figures_agree(name):
     assert train["best_val_kid"] == history["val_kid"].min()
     table = pd.read_csv(folder / "kid.csv")
     assert kid["best_kid"] == table["kid"].min()
-    told = (folder / "../README.md").read_text()
+    told = (ROOT / "docs/results/README.md").read_text()
     for value in (*history["val_kid"], *table["kid"]):
         assert f"{value:.3g}" in told
