@@ -86,6 +86,15 @@ class Engine:
         )
         board = ray.remote(num_cpus=0)(Board).options(scheduling_strategy=here)
         self._board = board.remote()
+        try:
+            ray.get(self._board.read.remote())
+        except ray.exceptions.ActorDiedError:
+            self.__exit__()
+            raise DdimError(
+                "--address: expected a Ray cluster that asks for the token of this "
+                "machine, ~/.ray/auth_token; received one that asks for none. "
+                "RAY_AUTH_MODE=disabled reaches it"
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from ddim.errors import DdimError
 from ddim.files import read_json
 from ddim.paths import DESCRIPTION
+from ddim.tracking import store
 from ddim.tracking.provenance import Settings, data_name
 
 TAG = "data.sha256"
@@ -32,7 +33,9 @@ def log(client: Any, run_id: str, settings: Settings, tags: Mapping[str, str]) -
     dataset = of(settings, tags)
     if dataset is not None:
         context = InputTag("mlflow.data.context", "training")
-        client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
+        named = [DatasetInput(dataset, [context])]
+        # Of two hosts that name new data at once, MLflow refuses one.
+        store.again(lambda: client.log_inputs(run_id, datasets=named), attempts=2)
 
 
 def of(settings: Settings, tags: Mapping[str, str]) -> Any:

@@ -4,9 +4,6 @@ Several hosts may register at once: each looks again at what it has made.
 """
 
 import json
-import random
-import time
-from collections.abc import Callable
 from typing import Any
 
 from ddim.tracking import logged_model, store
@@ -18,6 +15,8 @@ VAL_KID = "val_kid"
 CONDITIONS_TAG = "conditions"
 """Tag of a registered model: the conditions under which its val_kid compares."""
 ATTEMPTS = 6
+"""MLflow numbers versions by the highest there is; it gives up after three collisions.
+"""
 
 
 def register(client: Any, run: Any, candidate: Candidate) -> str:
@@ -32,33 +31,19 @@ def register(client: Any, run: Any, candidate: Candidate) -> str:
         model = logged_model.find(client, run, candidate) or logged_model.log(
             client, run, candidate
         )
-        version = _again(
+        version = store.again(
             lambda: (
                 _version(client, name, candidate)
                 or _create_version(client, run, model, candidate, name)
-            )
+            ),
+            ATTEMPTS,
         )
-    best = _again(lambda: _move_alias(client, name, version))
+    best = store.again(lambda: _move_alias(client, name, version), ATTEMPTS)
     best_is = "this model" if best == str(version.version) else f"version {best}"
     return (
         f"MLflow: this model is models:/{name}/{version.version}; "
         f"models:/{name}@{ALIAS} is {best_is}"
     )
-
-
-def _again(attempt: Callable[[], Any]) -> Any:
-    """The result of an attempt that may fail because other hosts register as well.
-
-    MLflow numbers versions by the highest there is; it gives up after three collisions.
-    """
-    from mlflow.exceptions import MlflowException
-
-    for number in range(ATTEMPTS - 1):
-        try:
-            return attempt()
-        except MlflowException:
-            time.sleep(random.SystemRandom().uniform(0, 0.2 * 2**number))
-    return attempt()
 
 
 def _versions(client: Any, name: str) -> list[Any]:

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import random
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +100,21 @@ def taken_by_another() -> Iterator[None]:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def again(attempt: Callable[[], Any], attempts: int) -> Any:
+    """The result of an attempt that may fail because other hosts do the same just now.
+
+    It is made so many times at most.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for number in range(attempts - 1):
+        try:
+            return attempt()
+        except MlflowException:
+            time.sleep(random.SystemRandom().uniform(0, 0.2 * 2**number))
+    return attempt()
 
 
 def ping() -> None:

@@ -69,6 +69,14 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_token():
+    """Ray's clusters here ask for no token, whatever this machine's home has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        yield
+
+
 @pytest.fixture(scope="session")
 def template(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("template"))

@@ -83,10 +83,11 @@ print(room)
 """
 
 
-def test_a_cluster_with_a_token_is_reached(clones):
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_cluster_is_reached_with_its_token_and_refused_without(clones, asks):
     """`ray start` asks for a token once any run on this machine has written one."""
     token = clones / "home" / ".ray" / "auth_token"
-    token.parent.mkdir(parents=True)
+    token.parent.mkdir(parents=True, exist_ok=True)
     token.write_text("0" * 32)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -95,7 +96,7 @@ def test_a_cluster_with_a_token_is_reached(clones):
     env.pop("RAY_AUTH_MODE", None)
     head = subprocess.Popen(
         [*RAY, "start", "--head", "--block", "--num-cpus=3", f"--port={port}"],
-        env=env,
+        env=env if asks else {**env, "RAY_AUTH_MODE": "disabled"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -112,7 +113,10 @@ def test_a_cluster_with_a_token_is_reached(clones):
     finally:
         os.killpg(head.pid, signal.SIGTERM)
         head.wait()
-    assert seen.stdout == "3\n", seen.stderr
+    if asks:
+        assert seen.stdout == "3\n", seen.stderr
+    else:
+        assert "received one that asks for none" in seen.stderr
 
 
 def test_a_lost_node_costs_no_experiment(project, nodes, clones):
