@@ -25,6 +25,8 @@ from ddim.settings.params import validate_section
 
 STEP_COUNTS = (1, 2, 3, 5, 10, 20, 50)
 """Numbers of steps that can be drawn beside one another."""
+READERS_GUIDANCE = 3.0
+"""Where a page of a model that reads text begins: it obeys better than at 1."""
 MOST_IMAGES = 64
 MOST_STEPS = 250
 """Bound the memory and the time that one request takes."""
@@ -67,6 +69,7 @@ class Choices(Section):
         return cls(
             steps=description.steps,
             sampler=description.sampler,
+            guidance_scale=READERS_GUIDANCE if model.reads_text else 1.0,
             samplers=tuple(samplers_of(model)),
         )
 

@@ -99,7 +99,7 @@ def interpolate(
     else:
         files = (image_a, image_b)
         images = np.stack([uploads.read(file, model.image_shape) for file in files])
-        choices = _deterministic(choices)
+        choices = _unguided(_deterministic(choices))
         ends = yield from _inverted(model, images, choices)
         note = "From image to image, through their noise."
     path = np.concatenate([between(ends, share) for share in shares])
@@ -121,10 +121,11 @@ def invert(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
     """An uploaded image, its noise, what comes of that, and of changed noise.
 
     The last is drawn with the class or prompt that is asked for, not with that of the
-    image.
+    image, and alone with guidance, since an image hardly comes back with it.
     """
     subject, change = choices.shows, choices.change
-    choices = _deterministic(choices)
+    guided = _deterministic(choices)
+    choices = _unguided(guided)
     image = uploads.read(file, model.image_shape)[None]
     found = yield from _inverted(model, image, choices, subject=subject)
     # Not row 0 of the seed, which is already in the noise that was found.
@@ -135,7 +136,7 @@ def invert(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
     cells = [image, model.generator.codec.decode(found), again]
     names = ["image", "noise", "again"]
     if change or choices.conditions(model) != choices.conditions(model, subject):
-        cells.append(_sample(model, 1, choices, initial_noise=edited_noise))
+        cells.append(_sample(model, 1, guided, initial_noise=edited_noise))
         names.append("changed")
     grid = _grid(model, np.concatenate(cells), len(cells))
     error = np.abs(image - again).mean()
@@ -221,7 +222,9 @@ def compare(
             pictures = layout.beside(left, right, names)
             return Shown(pictures, f"Step {step + 1} of {choices.steps}.")
 
-        draw = partial(_sample, each, choices.images, choices)
+        conditional = each.class_names or each.reads_text
+        asked = choices if conditional else _unguided(choices)
+        draw = partial(_sample, each, choices.images, asked)
         images = yield from previews(draw, show, choices.steps)
         grids.append(_grid(each, images, columns))
     yield Shown(
@@ -289,6 +292,10 @@ def _inverted(
 def _deterministic(choices: Choices) -> Choices:
     """The same with DDIM, which alone can be inverted."""
     return choices.read({**dict(choices), "sampler": "ddim"})
+
+
+def _unguided(choices: Choices) -> Choices:
+    return choices.read({**dict(choices), "guidance_scale": 1.0})
 
 
 def _sample(

@@ -73,6 +73,29 @@ def test_an_inverted_image_comes_back_and_is_changed(model, photo):
     assert "mean absolute error of 0.0" in same.note
 
 
+def test_guidance_changes_an_inverted_image_but_not_its_way_back(reader, photo):
+    asked = {"shows": "a red flower", "subject": "a blue flower", "change": 0.0}
+    plain, guided = (
+        last(
+            tabs.invert(reader, CHOICES.read({**asked, "guidance_scale": scale}), photo)
+        )
+        for scale in (1.0, 5.0)
+    )
+    three = 3 * (16 * SCALE + layout.CELL_GAP)
+    same = plain.picture == guided.picture
+    assert plain.note == guided.note
+    assert same[:, :three].all()
+    assert not same[:, three:].all()
+
+
+def test_a_model_without_text_is_compared_without_guidance(reader, model):
+    guided = CHOICES.read({**dict(CHOICES), "guidance_scale": 3.0})
+    right = last(tabs.compare(reader, guided, model, ("a", "b"))).picture
+    plain = last(tabs.compare(reader, CHOICES, model, ("a", "b"))).picture
+    half = right.shape[1] // 2 + 1
+    np.testing.assert_array_equal(right[:, half:], plain[:, half:])
+
+
 def test_the_network_is_seen_at_one_noise_level(model):
     end = last(tabs.see(model, CHOICES, None))
     images = model.sample(4, steps=2, seed=5)
