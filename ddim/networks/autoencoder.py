@@ -44,10 +44,10 @@ class Autoencoder(keras.Model):
 
 @keras.saving.register_keras_serializable("ddim")
 class LatentChannels(keras.layers.Layer):
-    """The first channels (B, h, w, `channels`) of more."""
+    """The first channels (B, h, w, `channels`) of more, in float32."""
 
     def __init__(self, channels: int, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**{**settings, "dtype": "float32"})
         self.channels = channels
 
     def call(self, inputs: Tensor) -> Tensor:

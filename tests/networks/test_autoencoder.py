@@ -37,6 +37,18 @@ def described(**changes) -> AutoencoderDescription:
     )
 
 
+@pytest.mark.parametrize("kl_weight", [0.0, 1e-6])
+def test_latents_and_images_are_float32_whatever_computes_them(kl_weight):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        made = Autoencoder(params(kl_weight=kl_weight), SHAPE)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    made_latents = made.mean_encoder(IMAGES / 255)
+    for each in (made_latents, made.decoder(made_latents)):
+        assert keras.backend.standardize_dtype(each.dtype) == "float32"
+
+
 @pytest.mark.parametrize("downsampling", [2, 4, 8])
 @pytest.mark.parametrize("kl_weight", [0.0, 1e-6])
 def test_latents_are_smaller_and_come_back_as_large(downsampling, kl_weight):
