@@ -17,6 +17,7 @@ from ddim.networks.fast_layers import (
     BatchNormalization,
     Conv2D,
     Dense,
+    GroupNormalization,
     Maps,
     PortableGlorotUniform,
     Tensor,
@@ -29,7 +30,7 @@ VARIANCE_MARGIN = 1e-6
 
 NORMALIZATIONS: dict[str, Callable[..., keras.Layer]] = {
     "batch": BatchNormalization,
-    "group": partial(keras.layers.GroupNormalization, 8, center=False, scale=False),
+    "group": partial(GroupNormalization, 8),
     "layer": partial(keras.layers.LayerNormalization, center=False, scale=False),
     "none": keras.layers.Identity,
 }

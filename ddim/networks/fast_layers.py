@@ -96,6 +96,35 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 @keras.saving.register_keras_serializable("ddim")
+class GroupNormalization(keras.layers.GroupNormalization):
+    """Over each group of channels and all pixels, without centre and scale.
+
+    Keras reduces (B, H, W, groups, C / groups), which TensorFlow does out of order.
+    Moments of single channels, averaged over the groups, take three quarters of the
+    time of a training step of an autoencoder on a CPU.
+    """
+
+    def __init__(self, groups: int, **settings: Any) -> None:
+        super().__init__(groups, **{**settings, "center": False, "scale": False})
+
+    def call(self, inputs: Tensor) -> Tensor:
+        x = ops.cast(inputs, "float32")
+        per_group = x.shape[-1] // self.groups
+
+        def averaged(values: Tensor) -> Tensor:
+            """Values (B, 1, 1, C): the mean over each group at all of its channels."""
+            grouped = ops.reshape(values, (-1, self.groups, per_group))
+            means = ops.repeat(ops.mean(grouped, axis=2), per_group, axis=1)
+            return ops.reshape(means, ops.shape(values))
+
+        mean = averaged(ops.mean(x, axis=(1, 2), keepdims=True))
+        power = averaged(ops.mean(ops.square(x), axis=(1, 2), keepdims=True))
+        variance = ops.maximum(power - ops.square(mean), 0.0)
+        scale = ops.rsqrt(variance + self.epsilon)
+        return ops.cast((x - mean) * scale, self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("ddim")
 class Conv2D(keras.layers.Conv2D):
     """Zero-padded, of 1x1 or 3x3 pixels; with a gradient of its own for the bias.
 

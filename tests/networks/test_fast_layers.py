@@ -68,6 +68,40 @@ def test_batch_normalization_goes_with_mixed_precision(images, training):
     assert {weight.dtype for weight in ours.weights} == {"float32"}
 
 
+def group_pair(**settings):
+    """The fast layer and Keras's, of channels in pairs."""
+    plain = {"center": False, "scale": False, **settings}
+    pair = (
+        fast_layers.GroupNormalization(8, **settings),
+        keras.layers.GroupNormalization(8, **plain),
+    )
+    for layer in pair:
+        layer.build(SHAPE)
+    return pair
+
+
+def test_group_normalization_is_that_of_keras(images):
+    import tensorflow as tf
+
+    results = []
+    for layer in group_pair():
+        x = tf.constant(images)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = layer(x)
+            loss = tf.reduce_sum(tf.sin(outputs))
+        results.append((outputs, tape.gradient(loss, x)))
+    for received, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+def test_group_normalization_goes_with_mixed_precision(images):
+    received, expected = (layer(images) for layer in group_pair(dtype="mixed_bfloat16"))
+    assert keras.backend.standardize_dtype(received.dtype) == "bfloat16"
+    difference = np.asarray(received, "float32") - np.asarray(expected, "float32")
+    assert np.abs(difference).max() < 0.05
+
+
 def test_a_frozen_batch_normalization_keeps_its_averages(images):
     ours, _ = pair()
     ours.trainable = False
