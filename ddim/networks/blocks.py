@@ -38,8 +38,8 @@ NORMALIZATIONS: dict[str, Callable[..., keras.Layer]] = {
 
 Without centre and scale, which the convolution that follows has itself. Batch
 statistics have Keras's defaults, as the reference: momentum 0.99, epsilon 1e-3. Group
-statistics are over 8 groups of channels and all pixels of an image, layer statistics
-over all channels of one pixel.
+statistics are over all pixels of an image and up to 8 groups of at least 4 channels,
+layer statistics over all channels of one pixel.
 """
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -99,13 +99,21 @@ class BatchNormalization(keras.layers.BatchNormalization):
 class GroupNormalization(keras.layers.GroupNormalization):
     """Over each group of channels and all pixels, without centre and scale.
 
+    A group has `least` channels or more. Where each channel was one by itself, the
+    autoencoder drew a bright spot into every image, which makes the rest weak.
+
     Keras reduces (B, H, W, groups, C / groups), which TensorFlow does out of order.
     Moments of single channels, averaged over the groups, take three quarters of the
     time of a training step of an autoencoder on a CPU.
     """
 
-    def __init__(self, groups: int, **settings: Any) -> None:
+    def __init__(self, groups: int, least: int = 4, **settings: Any) -> None:
         super().__init__(groups, **{**settings, "center": False, "scale": False})
+        self.least = least
+
+    def build(self, input_shape: Shape) -> None:
+        self.groups = min(self.groups, input_shape[-1] // self.least)
+        super().build(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
         x = ops.cast(inputs, "float32")

@@ -41,7 +41,7 @@ def frequencies_are_ordered(network: Section) -> Iterator[Mistake]:
 
 
 def groups_divide_widths(network: Section) -> Iterator[Mistake]:
-    """GroupNormalization splits the channels into 8 groups."""
+    """GroupNormalization splits the channels into up to 8 groups."""
     normalized = [*network.widths, network.embedding_dims]
     if network.normalization == "group" and any(width % 8 for width in normalized):
         yield (

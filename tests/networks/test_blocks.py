@@ -76,7 +76,7 @@ def normalize(images, axes, epsilon=1e-3):
 
 
 def in_groups(images):
-    grouped = images.reshape(*images.shape[:3], 8, -1)
+    grouped = images.reshape(*images.shape[:3], -1, 4)
     return normalize(grouped, (1, 2, 4)).reshape(images.shape)
 
 

@@ -69,11 +69,11 @@ def test_batch_normalization_goes_with_mixed_precision(images, training):
 
 
 def group_pair(**settings):
-    """The fast layer and Keras's, of channels in pairs."""
+    """The fast layer and Keras's, of channels in fours."""
     plain = {"center": False, "scale": False, **settings}
     pair = (
         fast_layers.GroupNormalization(8, **settings),
-        keras.layers.GroupNormalization(8, **plain),
+        keras.layers.GroupNormalization(4, **plain),
     )
     for layer in pair:
         layer.build(SHAPE)
@@ -93,6 +93,13 @@ def test_group_normalization_is_that_of_keras(images):
         results.append((outputs, tape.gradient(loss, x)))
     for received, expected in zip(*results, strict=True):
         np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(8, 2), (16, 4), (24, 6), (64, 8)])
+def test_a_group_has_four_channels_or_more(channels, groups):
+    layer = fast_layers.GroupNormalization(8)
+    layer.build((None, 4, 4, channels))
+    assert layer.groups == groups
 
 
 def test_group_normalization_goes_with_mixed_precision(images):
