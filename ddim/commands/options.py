@@ -114,7 +114,8 @@ class Sample(Drawing):
     """Draw a grid of samples as a PNG."""
 
     steps: Steps | None = Field(
-        None, description="diffusion steps; 20, of a distilled model 2, if not given"
+        None,
+        description="diffusion steps; 20, of a distilled model its own, if not given",
     )
     seed: Seed = Field(0, description="of the noise")
     rows: Side = Field(8, description="of the grid")

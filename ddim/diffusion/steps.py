@@ -45,6 +45,15 @@ def advance(noisy_images: Array, noises: Array, level: Level, after: Level) -> A
     return ratio * noisy_images + change * noises
 
 
+def shares(level: Level, after: Level) -> tuple[float, float]:
+    """What DDIM's step, eq. 13, takes of the predicted images and the noisy ones.
+
+    1 and 0 where `after` has no noise.
+    """
+    ratio = after.noise_rate / level.noise_rate
+    return after.signal_rate - ratio * level.signal_rate, ratio
+
+
 def denoised(noisy_images: Array, noises: Array, level: Level) -> Array:
     """The images without these noises: DDIM's eq. 9."""
     return noisy_images / level.signal_rate - level.sigma * noises

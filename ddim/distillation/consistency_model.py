@@ -79,10 +79,10 @@ class ConsistencyModel(DiffusionModel):
         return ops.mean(ops.reshape(y_pred["weights"], (-1,)) * distances)
 
     def _along_trajectories(self, inputs: dict[str, Tensor]) -> dict:
-        """Every point belongs to the end of its trajectory (arXiv 2509.24526)."""
+        """Every point belongs to one end, see `ddim.distillation.trajectories`."""
         rates = inputs["signal_rates"], inputs["noise_rates"]
         predicted = self._images(inputs["noisy_images"], *rates, inputs)
-        weights = ops.ones_like(inputs["noise_rates"])
+        weights = inputs["weights"]
         return {"true": inputs["ends"], "predicted": predicted, "weights": weights}
 
     def _between_levels(self, inputs: dict[str, Tensor]) -> dict:

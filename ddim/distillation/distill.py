@@ -21,11 +21,6 @@ from ddim.training import batches, optimizers
 from ddim.training.loop import Phase, run
 from ddim.training.train import sample_grid, val_kid
 
-STEPS = (1, 2)
-"""Network evaluations that the student is measured with; the last decide."""
-
-STUDENT = Method(sampler="consistency")
-
 
 def distill(
     teacher: Trained,
@@ -39,10 +34,11 @@ def distill(
     """Distill, or go on with what `work` holds; leave the best student and its history.
 
     Batches, optimizer and pictures are as `train` says. The best is that of the epoch
-    with the lowest KID in two evaluations.
+    with the lowest KID in as many steps as the student is meant for.
     """
     train = _adapted(train, settings)
-    description = describe(teacher.description)
+    description = describe(teacher.description, settings)
+    method, steps = Method(sampler=description.sampler), description.steps
     keras.utils.set_random_seed(settings.seed)
     weights = teacher.network.get_weights()
     model = ConsistencyModel(description, train, settings, weights)
@@ -57,8 +53,8 @@ def distill(
         model.ema_network, description, train.batch_size, teacher.autoencoder
     )
     figures = [
-        val_kid(generator, train, kid, paths, steps, STUDENT, name)
-        for steps, name in zip(STEPS, ("val_kid_1_step", "val_kid"), strict=True)
+        val_kid(generator, train, kid, paths, count, method, name)
+        for count, name in ((1, "val_kid_1_step"), (steps, "val_kid"))
     ]
     run(
         model,
@@ -67,14 +63,18 @@ def distill(
         work,
         outputs(paths),
         figures=figures,
-        draw=partial(sample_grid, generator, train, STEPS[-1], STUDENT),
+        draw=partial(sample_grid, generator, train, steps, method),
         more_callbacks=more_callbacks,
     )
 
 
-def describe(teacher: Description) -> Description:
-    """The student: its teacher but for the sampler that fits it."""
-    return teacher.model_copy(update={"sampler": STUDENT.sampler})
+def describe(teacher: Description, settings: DistillParams) -> Description:
+    """The student: its teacher but for the sampler and the steps that fit it."""
+    segments = settings.segments
+    fitting = ("consistency", 2) if segments == 1 else ("ddim", segments)
+    return teacher.model_copy(
+        update=dict(zip(("sampler", "distilled_steps"), fitting, strict=True))
+    )
 
 
 def outputs(paths: Paths) -> Paths:
@@ -107,6 +107,7 @@ def phases(
         ),
         count=settings.trajectories,
         steps=settings.trajectory_steps,
+        segments=settings.segments,
     )
     wanted = settings.updates * train.batch_size
     for part, found in (

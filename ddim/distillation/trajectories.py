@@ -1,6 +1,7 @@
-"""What the student learns first: points of the teacher's trajectories and their ends.
+"""Points of the teacher's trajectories, and where the student has to go from each.
 
-Consistency mid-training (arXiv 2509.24526).
+To the end of the trajectory (consistency mid-training, arXiv 2509.24526), or to the end
+of the segment in which the point lies (multistep consistency models, 2403.06807).
 """
 
 from dataclasses import KW_ONLY, dataclass
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddim.diffusion.steps import levels_at
+from ddim.diffusion.steps import Level, levels_at, shares
 from ddim.sampling.generator import Generator
 from ddim.sampling.method import Method
 from ddim.training.batches import Batches
@@ -53,14 +54,17 @@ class Trajectories(Batches):
 
     `images` are the points once there are any. `conditions` are those of the training
     images, of which the trajectories have some, drawn at random. Items are mappings
-    with `noisy_images`, `signal_rates` and `noise_rates` (batch, 1, 1, 1), `ends` and
-    the conditions.
+    with `noisy_images`, `signal_rates`, `noise_rates` and `weights` (batch, 1, 1, 1),
+    `ends` and the conditions. `ends` are the images with which one step of DDIM leads
+    from the noisy images to the end of their segment, `weights` the shares that such a
+    step takes of them. In the last segment they are the trajectory's end and 1.
     """
 
     _: KW_ONLY
     teacher: Generator
     count: int
     steps: int
+    segments: int = 1
 
     def __post_init__(self) -> None:
         keras.utils.PyDataset.__init__(self)
@@ -68,6 +72,12 @@ class Trajectories(Batches):
         schedule = SOLVER.make_schedule(self.teacher.diffusion)
         levels = levels_at(SOLVER.times(self.steps, schedule).tolist(), schedule)[:-1]
         self.rates = np.array(levels, np.float32).reshape(-1, 2, 1, 1, 1)
+        length = self.steps // self.segments
+        self.last = (np.arange(self.steps) // length + 1) * length
+        ends = [*levels, Level(1.0, 0.0)]
+        after_segments = [ends[step] for step in self.last]
+        found = [shares(*pair) for pair in zip(levels, after_segments, strict=True)]
+        self.shares = np.array(found, np.float32).reshape(-1, 2, 1, 1, 1)
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the trajectories of this epoch, unless that is done, and shuffle."""
@@ -87,11 +97,21 @@ class Trajectories(Batches):
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
         points = self.indices(index)
         trajectories, steps = np.divmod(points, self.steps)
+        noisy_images = self.images[points].astype(np.float32)
+        weights, rest = self.shares[steps].swapaxes(0, 1)
         batch = {
-            "noisy_images": self.images[points].astype(np.float32),
+            "noisy_images": noisy_images,
             "signal_rates": self.rates[steps, 0],
             "noise_rates": self.rates[steps, 1],
-            "ends": self.ends[trajectories],
+            "ends": (self._after(trajectories, steps) - rest * noisy_images) / weights,
+            "weights": weights,
         }
         told = {name: rows[trajectories] for name, rows in self.told.items()}
         return (batch | told,)
+
+    def _after(self, trajectories: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Where the segments of these steps end, (batch, h, w, c)."""
+        images, last = self.ends[trajectories].copy(), self.last[steps]
+        inner = last < self.steps
+        images[inner] = self.images[trajectories[inner] * self.steps + last[inner]]
+        return images

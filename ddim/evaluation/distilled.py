@@ -8,9 +8,6 @@ from ddim.evaluation import sweep
 from ddim.networks.checkpoint import Trained
 from ddim.settings.sections import EvaluateParams, SamplingParams
 
-STEPS = (1, 2)
-"""Of consistency sampling; each is one network evaluation."""
-
 Results = tuple[pd.DataFrame, dict[str, Any]]
 
 
@@ -25,15 +22,18 @@ def beside(
     """The results of `sweep.evaluate` with the student's rows below.
 
     A column `model` says base or distilled; the summary gets the student's checkpoint
-    and figures. Guidance is not distilled, so its scale is 1; the levels of consistency
-    sampling are meant for a uniform grid.
+    and figures in one step and in those it is meant for, each one evaluation. Guidance
+    is not distilled, so its scale is 1; a uniform grid along the schedule of the
+    training is what the student knows.
     """
     table, summary = results
-    only: dict[str, Any] = {"samplers": (student.description.sampler,)}
-    only |= {"diffusion_steps": STEPS, "guidance_scales": ()}
+    sampler, steps = student.description.sampler, (1, student.description.steps)
+    only: dict[str, Any] = {"samplers": (sampler,)}
+    only |= {"diffusion_steps": steps, "guidance_scales": ()}
+    plain = {"guidance_scale": 1.0, "grid": "uniform", "schedule": None}
     few, found = sweep.evaluate(
         student,
-        sampling=sampling.model_copy(update={"guidance_scale": 1.0, "grid": "uniform"}),
+        sampling=sampling.model_copy(update=plain | _options(sampling, sampler)),
         settings=settings.model_copy(update=only),
         **conditions,
     )
@@ -43,5 +43,11 @@ def beside(
     return pd.concat(parts, ignore_index=True), {
         **summary,
         "distilled_checkpoint": found["checkpoint"],
-        **{f"distilled_kid_{n}_steps": float(by_steps[n]) for n in STEPS},
+        **{f"distilled_kid_{n}_steps": float(by_steps[n]) for n in steps},
     }
+
+
+def _options(sampling: SamplingParams, sampler: str) -> dict[str, Any]:
+    """Those of consistency sampling; DDIM's, as fresh noise, are for the base."""
+    given = sampling.options.get(sampler, {}) if sampler == "consistency" else {}
+    return {"options": {sampler: given}}

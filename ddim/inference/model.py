@@ -133,7 +133,7 @@ class Model:
     ) -> np.ndarray:
         """Images (count, h, w, c) with values in [0, 1], float32.
 
-        Without `steps` 20 are taken, of a distilled model 2.
+        Without `steps` 20 are taken, of a distilled model those it is meant for.
         Image k of a seed is the same whatever the count. Takes the `choices` and
         keyword arguments of `batches`.
         """
@@ -201,12 +201,15 @@ class Model:
         numbers = {"count": len(images), "steps": steps, "seed": seed or 0}
         validate_section(Numbers, numbers)
         method = self.method(**choices)
-        fitting = self.trained.description.sampler
-        if {fitting, method.sampler} != {"ddim"} or method.options.get("eta", 0):
+        if self.trained.description.distilled_steps:
             raise DdimError(
-                "sampler: expected ddim with eta 0, and a model that it fits, to be "
-                f"inverted; received {method.sampler} with options "
-                f"{dict(method.options)} and a model for {fitting}"
+                "model: expected one that is not distilled, to invert images; received "
+                "a distilled one, which has no way back to noise"
+            )
+        if method.sampler != "ddim" or method.options.get("eta", 0):
+            raise DdimError(
+                "sampler: expected ddim with eta 0, to be inverted; received "
+                f"{method.sampler} with options {dict(method.options)}"
             )
         return inversion.initial_noise(
             self.generator,

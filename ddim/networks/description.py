@@ -20,7 +20,14 @@ from ddim.networks.conditioning import (
 )
 from ddim.networks.tokenizer import Tokenizer
 from ddim.settings import recipes
-from ddim.settings.fields import Channels, Mistake, SamplerName, Section, Width
+from ddim.settings.fields import (
+    Channels,
+    Count,
+    Mistake,
+    SamplerName,
+    Section,
+    Width,
+)
 from ddim.settings.messages import short
 from ddim.settings.params import SettingsError, validate_section
 from ddim.settings.sections import AutoencoderParams, DiffusionParams, NetworkParams
@@ -134,7 +141,9 @@ class Description(Section):
     class_names: tuple[str, ...]
     data_digest: str
     sampler: SamplerName = "ddim"
-    """That fits the network: consistency for a distilled one."""
+    """That fits the network."""
+    distilled_steps: Count | None = None
+    """In which a distilled network is meant to draw; None: it is not distilled."""
     text: TextDescription | None = None
     latent: LatentDescription | None = None
     """None for a network of pixels."""
@@ -154,7 +163,7 @@ class Description(Section):
     @property
     def steps(self) -> int:
         """A number of sampling steps that fits the network."""
-        return 2 if self.sampler == "consistency" else 20
+        return self.distilled_steps or 20
 
     @property
     def num_classes(self) -> int | None:

@@ -111,11 +111,11 @@ class Choices(Section):
 
 
 def samplers_of(model: Model) -> list[str]:
-    """Those that fit: a distilled model has one of its own."""
-    own = "consistency"
-    if model.trained.description.sampler == own:
-        return [own]
-    return [name for name in SAMPLERS if name != own]
+    """Those that fit: a distilled model has one alone."""
+    description = model.trained.description
+    if description.distilled_steps:
+        return [description.sampler]
+    return [name for name in SAMPLERS if name != "consistency"]
 
 
 def _value(text: str, like: Any) -> Any:

@@ -197,6 +197,16 @@ def stages_rise(distill: Section) -> Iterator[Mistake]:
         yield "first_stage", f"at most last_stage, which is {last}", first
 
 
+def segments_fit(distill: Section) -> Iterator[Mistake]:
+    segments, steps = distill.segments, distill.trajectory_steps
+    if steps % segments:
+        expected = f"a number that divides trajectory_steps, which is {steps}"
+        yield "segments", expected, segments
+    if segments > 1 and distill.tuning_epochs:
+        expected = f"0 with segments: {segments}, since tuning knows one end alone"
+        yield "tuning_epochs", expected, distill.tuning_epochs
+
+
 def images_of_pure_noise_are_known(params: Section) -> Iterator[Mistake]:
     """Images are (noisy_images - noise_rate noises) / signal_rate: ill-conditioned."""
     diffusion = params.diffusion

@@ -216,12 +216,13 @@ class DistillParams(Section):
     updates: Annotated[Count, Field(le=1_000_000)]
     trajectories: Annotated[Count, Field(le=1_000_000)]
     trajectory_steps: Annotated[Steps, Field(ge=2, le=1000)]
+    segments: Annotated[Count, Field(le=1000)]
     first_stage: Annotated[Integer, Field(ge=0, le=20)]
     last_stage: Annotated[Integer, Field(ge=0, le=20)]
     learning_rate: Annotated[Positive, Field(le=1e38)]
     ema_decay: Annotated[Real, Field(ge=0, lt=1)]
 
-    checks = (cross_checks.stages_rise,)
+    checks = (cross_checks.stages_rise, cross_checks.segments_fit)
 
 
 class KidParams(Section):

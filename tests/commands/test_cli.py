@@ -18,7 +18,7 @@ from ddim.metrics.kid import kid
 from ddim.pictures import layout
 from ddim.preparation.folder import find_images
 from ddim.sampling.method import Method
-from tests.conftest import ROOT, TEXT, save_model, tiny_description
+from tests.conftest import DISTILLED, ROOT, TEXT, save_model, tiny_description
 
 SIZE = 16
 
@@ -30,7 +30,7 @@ def models(tmp_path_factory):
     save_model(folder / "plain", tiny_description())
     save_model(folder / "classes", tiny_description(class_conditional=True))
     save_model(folder / "text", tiny_description(text=TEXT))
-    distilled = tiny_description().model_copy(update={"sampler": "consistency"})
+    distilled = tiny_description().model_copy(update=DISTILLED)
     save_model(folder / "distilled", distilled)
     return folder
 

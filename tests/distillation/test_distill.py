@@ -24,7 +24,7 @@ VELOCITY = {
     "network": {"widths": [4]},
     "tracking": {"enabled": False},
 }
-FEW = {"epochs": 1, "tuning_epochs": 1, "updates": 3, "trajectory_steps": 2}
+FEW = {"updates": 3, "trajectory_steps": 2, "trajectories": 24}
 
 
 def write_settings(folder: Path, **distill):
@@ -63,8 +63,12 @@ def test_off_it_leaves_a_note_and_no_model(tmp_path, monkeypatch):
     assert pd.read_csv("metrics/distill.csv").empty
 
 
-def test_a_resumed_distillation_equals_an_uninterrupted_one(project, monkeypatch):
-    write_settings(project, enabled=True, trajectories=24, **FEW)
+@pytest.mark.parametrize(("segments", "epochs"), [(1, (1, 1)), (2, (2, 0))])
+def test_a_resumed_distillation_equals_an_uninterrupted_one(
+    project, monkeypatch, segments, epochs
+):
+    phases = dict(zip(("epochs", "tuning_epochs"), epochs, strict=True))
+    write_settings(project, enabled=True, segments=segments, **phases, **FEW)
     save = callbacks.SaveState.on_epoch_end
 
     def save_and_keep(self, epoch, logs):
@@ -84,7 +88,9 @@ def test_a_resumed_distillation_equals_an_uninterrupted_one(project, monkeypatch
     assert list(table["epoch"]) == [1, 2]
     assert {"loss", "val_kid", "val_kid_1_step"} <= set(table.columns)
     student, teacher = (checkpoint.load(name) for name in ("distilled", "checkpoints"))
-    assert student.description.sampler == "consistency"
+    fitting = ("consistency", 2) if segments == 1 else ("ddim", segments)
+    told = student.description
+    assert (told.sampler, told.distilled_steps, told.steps) == (*fitting, fitting[1])
     pairs = zip(student.network.weights, teacher.network.weights, strict=True)
     for weight, before in pairs:
         same = np.array_equal(*map(ops.convert_to_numpy, (weight, before)))

@@ -6,7 +6,7 @@ from keras import ops
 
 from ddim.data.normalizer import Normalizer
 from ddim.diffusion import schedules
-from ddim.diffusion.steps import levels_at
+from ddim.diffusion.steps import Level, advance, levels_at
 from ddim.distillation.trajectories import Trajectories, solve
 from ddim.sampling.codec import Codec
 from ddim.sampling.generator import Generator
@@ -78,7 +78,8 @@ def test_a_batch_has_the_rates_and_the_end_of_each_point():
     made = trajectories(steps=64)
     (batch,) = made[1]
     assert {key: part.dtype for key, part in batch.items()} == dict.fromkeys(
-        ("noisy_images", "signal_rates", "noise_rates", "ends"), np.dtype("float32")
+        ("noisy_images", "signal_rates", "noise_rates", "ends", "weights"),
+        np.dtype("float32"),
     )
     for k in range(16):
         level = levels_at([0.5], SCHEDULE)[0]._replace(
@@ -87,6 +88,36 @@ def test_a_batch_has_the_rates_and_the_end_of_each_point():
         )
         exact = gaussian.end(batch["noisy_images"][k, 0], level, SCHEDULE)
         np.testing.assert_allclose(batch["ends"][k, 0], exact, atol=0.02)
+
+
+@pytest.mark.parametrize("segments", [2, 4])
+def test_in_segments_each_point_leads_to_the_end_of_its_own(segments):
+    """One DDIM step with the `ends` of a batch arrives on the exact trajectory."""
+    steps = 64
+    made = trajectories(steps, segments=segments, repetitions=2)
+    levels = levels_at(np.arange(steps, 0, -1) / steps, SCHEDULE)
+    ends = [*levels, Level(1.0, 0.0)]
+    for index in range(4):
+        (batch,) = made[index]
+        drawn, numbers = np.divmod(made.indices(index), steps)
+        for k, step in enumerate(numbers):
+            last = (step // (steps // segments) + 1) * (steps // segments)
+            noisy = batch["noisy_images"][k, 0].astype("float64")
+            noises = (noisy - levels[step].signal_rate * batch["ends"][k, 0]) / levels[
+                step
+            ].noise_rate
+            arrived = advance(noisy, noises, levels[step], ends[last])
+            points = made.images.reshape(-1, steps, 1, 3)[drawn[k]]
+            expected = made.ends[drawn[k], 0] if last == steps else points[last]
+            np.testing.assert_allclose(arrived, expected, atol=2e-3)
+            error = batch["weights"][k].item()
+            moved = advance(
+                noisy,
+                noises - levels[step].signal_rate / levels[step].noise_rate,
+                levels[step],
+                ends[last],
+            )
+            np.testing.assert_allclose(moved - arrived, error, rtol=1e-3)
 
 
 def test_an_epoch_is_a_function_of_the_seed_whatever_was_before():

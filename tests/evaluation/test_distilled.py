@@ -6,7 +6,7 @@ import pandas as pd
 
 from ddim.evaluation import distilled, plot, sweep
 from ddim.tracking import curves
-from tests.conftest import tiny_description, tiny_settings
+from tests.conftest import DISTILLED, tiny_description, tiny_settings
 from tests.evaluation.test_plot import CONDITIONS, colours, table
 
 
@@ -15,7 +15,7 @@ def test_its_rows_lie_below_those_of_the_model_it_comes_from(monkeypatch, tmp_pa
     guided = settings.sampling.model_copy(
         update={"guidance_scale": 3.0, "grid": "karras"}
     )
-    description = tiny_description().model_copy(update={"sampler": "consistency"})
+    description = tiny_description().model_copy(update=DISTILLED)
     student = SimpleNamespace(description=description)
 
     def evaluate(trained, *, sampling, settings, place):

@@ -11,7 +11,7 @@ from ddim.errors import DdimError
 from ddim.inference.model import Model
 from ddim.sampling.generator import compile_generator, noise
 from ddim.sampling.method import Method
-from tests.conftest import ROOT, save_model, tiny_description
+from tests.conftest import DISTILLED, ROOT, save_model, tiny_description
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +123,12 @@ def test_wrong_choices_are_refused(model, choices, message):
 
 
 def test_a_distilled_model_takes_two_steps_of_its_own_sampler(tmp_path):
-    told = tiny_description().model_copy(update={"sampler": "consistency"})
+    told = tiny_description().model_copy(update=DISTILLED)
     model = load(save_model(tmp_path / "distilled", told))
     chosen = model.sample(3, steps=2, sampler="consistency")
     np.testing.assert_array_equal(model.sample(3), chosen)
     assert not np.array_equal(model.sample(3, sampler="ddim"), chosen)
-    with pytest.raises(DdimError, match="and a model for consistency"):
+    with pytest.raises(DdimError, match="one that is not distilled"):
         model.invert(chosen, sampler="ddim")
 
 

@@ -13,7 +13,7 @@ from ddim.networks import checkpoint
 from ddim.networks.description import BEFORE, Description
 from ddim.sampling.generator import compile_generator
 from ddim.settings.recipes import whole
-from tests.conftest import ROOT, save_model, tiny_description
+from tests.conftest import DISTILLED, ROOT, save_model, tiny_description
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def test_the_description_comes_back_whole(saved, description):
     assert checkpoint.load(saved).description == description
 
 
-def test_only_a_distilled_model_names_the_sampler_that_fits_it(description):
+def test_only_a_distilled_model_names_the_sampler_and_steps_that_fit_it(description):
     assert "sampler" not in description.to_json()
-    distilled = description.model_copy(update={"sampler": "consistency"})
+    distilled = description.model_copy(update=DISTILLED)
     content = distilled.to_json()
-    assert content.pop("sampler") == "consistency"
+    assert {key: content.pop(key) for key in DISTILLED} == DISTILLED
     assert content == description.to_json()
     assert (description.steps, distilled.steps) == (20, 2)
 
