@@ -111,7 +111,7 @@ def phases(
     )
     wanted = settings.updates * train.batch_size
     for part, found in (
-        (points, settings.trajectories * settings.trajectory_steps),
+        (points, settings.trajectories * points.points),
         (images, len(images.images)),
     ):
         part.updates, part.repetitions = settings.updates, -(-wanted // found)

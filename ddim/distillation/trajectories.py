@@ -1,7 +1,8 @@
 """Points of the teacher's trajectories, and where the student has to go from each.
 
-To the end of the trajectory (consistency mid-training, arXiv 2509.24526), or to the end
-of the segment in which the point lies (multistep consistency models, 2403.06807).
+From any point to the end of the trajectory (consistency mid-training, arXiv 2509.24526)
+or, where it is cut in segments, from the start of each to that of the next, by one step
+of DDIM (as in progressive distillation, 2202.00512, but in one round).
 """
 
 from dataclasses import KW_ONLY, dataclass
@@ -57,7 +58,7 @@ class Trajectories(Batches):
     with `noisy_images`, `signal_rates`, `noise_rates` and `weights` (batch, 1, 1, 1),
     `ends` and the conditions. `ends` are the images with which one step of DDIM leads
     from the noisy images to the end of their segment, `weights` the shares that such a
-    step takes of them. In the last segment they are the trajectory's end and 1.
+    step takes of them: the trajectory's end and 1, unless a segment follows.
     """
 
     _: KW_ONLY
@@ -69,15 +70,18 @@ class Trajectories(Batches):
     def __post_init__(self) -> None:
         keras.utils.PyDataset.__init__(self)
         self.epoch = -1  # none is drawn yet
+        several, end = self.segments > 1, Level(1.0, 0.0)
+        self.learnt = slice(None, None, self.steps // self.segments if several else 1)
         schedule = SOLVER.make_schedule(self.teacher.diffusion)
-        levels = levels_at(SOLVER.times(self.steps, schedule).tolist(), schedule)[:-1]
-        self.rates = np.array(levels, np.float32).reshape(-1, 2, 1, 1, 1)
-        length = self.steps // self.segments
-        self.last = (np.arange(self.steps) // length + 1) * length
-        ends = [*levels, Level(1.0, 0.0)]
-        after_segments = [ends[step] for step in self.last]
-        found = [shares(*pair) for pair in zip(levels, after_segments, strict=True)]
-        self.shares = np.array(found, np.float32).reshape(-1, 2, 1, 1, 1)
+        times = SOLVER.times(self.steps, schedule)[:-1].tolist()
+        levels = levels_at(times, schedule)[self.learnt]
+        self.points = len(levels)
+        after = [*levels[1:], end] if several else [end] * self.points
+        found = [shares(*pair) for pair in zip(levels, after, strict=True)]
+        self.rates, self.shares = (
+            np.array(pairs, np.float32).reshape(-1, 2, 1, 1, 1)
+            for pairs in (levels, found)
+        )
 
     def start_epoch(self, epoch: int) -> None:
         """Draw the trajectories of this epoch, unless that is done, and shuffle."""
@@ -91,27 +95,26 @@ class Trajectories(Batches):
         }
         rows = next(iter(self.told.values()), None)
         points, self.ends = solve(self.teacher, noises, rows, self.steps)
-        self.images = points.reshape(-1, *self.teacher.shape)
+        by_trajectory = points.reshape(self.count, self.steps, *self.teacher.shape)
+        learnt = by_trajectory[:, self.learnt]
+        self.images = learnt.reshape(-1, *self.teacher.shape)
         super().start_epoch(epoch)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
-        points = self.indices(index)
-        trajectories, steps = np.divmod(points, self.steps)
-        noisy_images = self.images[points].astype(np.float32)
-        weights, rest = self.shares[steps].swapaxes(0, 1)
+        numbers = self.indices(index)
+        trajectories, points = np.divmod(numbers, self.points)
+        noisy_images = self.images[numbers].astype(np.float32)
+        after = self.ends[trajectories]
+        if self.segments > 1:
+            inner = points < self.points - 1
+            after[inner] = self.images[numbers[inner] + 1]
+        weights, rest = self.shares[points].swapaxes(0, 1)
         batch = {
             "noisy_images": noisy_images,
-            "signal_rates": self.rates[steps, 0],
-            "noise_rates": self.rates[steps, 1],
-            "ends": (self._after(trajectories, steps) - rest * noisy_images) / weights,
+            "signal_rates": self.rates[points, 0],
+            "noise_rates": self.rates[points, 1],
+            "ends": (after - rest * noisy_images) / weights,
             "weights": weights,
         }
         told = {name: rows[trajectories] for name, rows in self.told.items()}
         return (batch | told,)
-
-    def _after(self, trajectories: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """Where the segments of these steps end, (batch, h, w, c)."""
-        images, last = self.ends[trajectories].copy(), self.last[steps]
-        inner = last < self.steps
-        images[inner] = self.images[trajectories[inner] * self.steps + last[inner]]
-        return images

@@ -38,17 +38,21 @@ def open_study(
     seed: int,
     pruner: tuple[str, int],
 ) -> Any:
-    """The study of this name, a new one if there is none; a lower value is better."""
+    """The study of this name, a new one if there is none; a lower value is better.
+
+    One that goes on proposes new trials, not once more those that its seed began with.
+    """
     optuna = _optuna()
     with _plain(storage):
-        return optuna.create_study(
+        study = optuna.create_study(
             storage=_storage(storage),
             study_name=name,
-            sampler=SAMPLERS[sampler](optuna, seed),
             pruner=PRUNERS[pruner[0]](optuna, pruner[1]),
             direction="minimize",
             load_if_exists=True,
         )
+        study.sampler = SAMPLERS[sampler](optuna, seed + len(study.trials))
+        return study
 
 
 def load(storage: str, name: str, pruner: tuple[str, int]) -> Any:

@@ -91,33 +91,36 @@ def test_a_batch_has_the_rates_and_the_end_of_each_point():
 
 
 @pytest.mark.parametrize("segments", [2, 4])
-def test_in_segments_each_point_leads_to_the_end_of_its_own(segments):
-    """One DDIM step with the `ends` of a batch arrives on the exact trajectory."""
+def test_a_step_of_ddim_leads_from_segment_to_segment(segments):
     steps = 64
-    made = trajectories(steps, segments=segments, repetitions=2)
-    levels = levels_at(np.arange(steps, 0, -1) / steps, SCHEDULE)
-    ends = [*levels, Level(1.0, 0.0)]
-    for index in range(4):
+    made = trajectories(steps, segments=segments)
+    drawn = gaussian_points(made, steps)[:, :: steps // segments]
+    levels = levels_at(np.linspace(1, 0, segments, endpoint=False), SCHEDULE)
+    ends = [*levels[1:], Level(1.0, 0.0)]
+    assert len(made.images) == 40 * segments
+    for index in range(2):
         (batch,) = made[index]
-        drawn, numbers = np.divmod(made.indices(index), steps)
-        for k, step in enumerate(numbers):
-            last = (step // (steps // segments) + 1) * (steps // segments)
-            noisy = batch["noisy_images"][k, 0].astype("float64")
-            noises = (noisy - levels[step].signal_rate * batch["ends"][k, 0]) / levels[
-                step
-            ].noise_rate
-            arrived = advance(noisy, noises, levels[step], ends[last])
-            points = made.images.reshape(-1, steps, 1, 3)[drawn[k]]
-            expected = made.ends[drawn[k], 0] if last == steps else points[last]
-            np.testing.assert_allclose(arrived, expected, atol=2e-3)
-            error = batch["weights"][k].item()
-            moved = advance(
-                noisy,
-                noises - levels[step].signal_rate / levels[step].noise_rate,
-                levels[step],
-                ends[last],
-            )
-            np.testing.assert_allclose(moved - arrived, error, rtol=1e-3)
+        numbers = np.divmod(made.indices(index), segments)
+        for k, (trajectory, segment) in enumerate(zip(*numbers, strict=True)):
+            level, after = levels[segment], ends[segment]
+            noisy, images = (batch[name][k, 0] for name in ("noisy_images", "ends"))
+
+            def arrive(images, noisy=noisy, level=level, after=after):
+                noises = (noisy - level.signal_rate * images) / level.noise_rate
+                return advance(noisy, noises, level, after)
+
+            last = segment == segments - 1
+            there = made.ends[trajectory] if last else drawn[trajectory, segment + 1]
+            np.testing.assert_allclose(arrive(images), there[0], atol=2e-3)
+            change = arrive(images + 1) - arrive(images)
+            np.testing.assert_allclose(change, batch["weights"][k].item(), rtol=1e-3)
+
+
+def gaussian_points(made, steps):
+    """All points of the trajectories, (40, steps, 1, 1, 3)."""
+    dice = np.random.default_rng([made.seed, made.epoch, made.count])
+    noises = dice.standard_normal((40, *made.teacher.shape), np.float32)
+    return solve(made.teacher, noises, None, steps)[0]
 
 
 def test_an_epoch_is_a_function_of_the_seed_whatever_was_before():

@@ -96,6 +96,19 @@ def test_trials_are_told_and_counted_over_runs(tmp_path):
     assert study.best_params["train.loss"] == "mse"
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_search_that_goes_on_proposes_what_it_has_not_tried(tmp_path, sampler):
+    made = plan(tmp_path)
+    proposed = []
+    for _ in range(2):
+        study = studies.open_study(
+            made.storage, "s", sampler=sampler, seed=0, pruner=made.pruner
+        )
+        for _ in range(3):
+            proposed.append(study.ask().suggest_float("rate", 0, 1))
+    assert len(set(proposed)) == 6
+
+
 def test_a_killed_search_goes_on_with_the_trials_it_had_begun(tmp_path):
     made, engine = plan(tmp_path), Ended()
     search.Search(made, opened(made), engine, at_once=2)._start(4)
