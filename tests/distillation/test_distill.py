@@ -115,7 +115,7 @@ def student(**distill) -> ConsistencyModel:
 
 
 def test_tuning_compares_one_image_and_noise_at_two_levels():
-    model = student(epochs=2, first_stage=0, last_stage=7)
+    model = student(segments=1, epochs=2, tuning_epochs=8, first_stage=0, last_stage=7)
     seen = []
 
     class Recorder:
@@ -152,7 +152,7 @@ def test_tuning_compares_one_image_and_noise_at_two_levels():
 
 
 def test_the_stage_rises_evenly_over_the_epochs_of_tuning():
-    model = student(epochs=2, tuning_epochs=4, first_stage=4, last_stage=7)
+    model = student(segments=1, epochs=2, tuning_epochs=4, first_stage=4, last_stage=7)
     stages = []
     for epoch in range(6):
         model.seed_epoch(epoch)

@@ -286,6 +286,11 @@ COMBINED = [
         "expected a multiple of 3, the number of train.devices that share it",
     ),
     (
+        {"distill.segments": 2, "distill.tuning_epochs": 1},
+        "distill.tuning_epochs",
+        "expected 0 with segments: 2, since tuning knows one end alone; received 1",
+    ),
+    (
         {"distill.enabled": True},
         "diffusion.prediction",
         "expected velocity, flow or image with distill.enabled: true, since an error "
