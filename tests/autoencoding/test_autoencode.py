@@ -196,9 +196,8 @@ def test_a_training_can_take_the_features_of_kid(project):
     """They are not of the autoencoder; its training comes nearer to them."""
     made = {}
     for weight in (0.0, 10.0):
-        settings = write_settings(
-            project, enabled=True, epochs=1, feature_weight=weight
-        )
+        told = {"epochs": 1, "feature_weight": weight, "learning_rate": 0.01}
+        settings = write_settings(project, enabled=True, **told)
         autoencode.main()
         made[weight], _ = checkpoint.load_autoencoder("autoencoder")
         table = pd.read_csv("metrics/autoencode.csv")
