@@ -109,10 +109,10 @@ class GroupNormalization(keras.layers.GroupNormalization):
 
     def __init__(self, groups: int, least: int = 4, **settings: Any) -> None:
         super().__init__(groups, **{**settings, "center": False, "scale": False})
-        self.least = least
+        self.most, self.least = groups, least
 
     def build(self, input_shape: Shape) -> None:
-        self.groups = min(self.groups, input_shape[-1] // self.least)
+        self.groups = min(self.most, input_shape[-1] // self.least)
         super().build(input_shape)
 
     def call(self, inputs: Tensor) -> Tensor:
