@@ -71,10 +71,8 @@ def distill(
 def describe(teacher: Description, settings: DistillParams) -> Description:
     """The student: its teacher but for the sampler and the steps that fit it."""
     segments = settings.segments
-    fitting = ("consistency", 2) if segments == 1 else ("ddim", segments)
-    return teacher.model_copy(
-        update=dict(zip(("sampler", "distilled_steps"), fitting, strict=True))
-    )
+    sampler, steps = ("consistency", 2) if segments == 1 else ("ddim", segments)
+    return teacher.model_copy(update={"sampler": sampler, "distilled_steps": steps})
 
 
 def outputs(paths: Paths) -> Paths:

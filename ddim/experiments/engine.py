@@ -90,6 +90,8 @@ class Engine:
             ray.get(self._board.read.remote())
         except ray.exceptions.ActorDiedError:
             self.__exit__()
+            if os.environ.get("RAY_AUTH_MODE") != "token":
+                raise
             raise DdimError(
                 "--address: expected a Ray cluster that asks for the token of this "
                 "machine, ~/.ray/auth_token; received one that asks for none. "
