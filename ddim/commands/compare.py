@@ -195,6 +195,7 @@ def _conditions(revision: Revision, following: str | None) -> dict[str, Any]:
     return {
         **{name: value for name, value in kid.items() if name not in ignored},
         **{f"val {name}": train.get(name) for name in ("kid_images", "kid_steps")},
+        "val guidance_scale": train.get("guidance_scale", 1.0),  # older runs had none
     }
 
 

@@ -42,7 +42,7 @@ class Method(Section):
     """How to sample; the names and ranges are those of `params.yaml`.
 
     The defaults are deterministic DDIM on a uniform grid along the schedule of the
-    training, without guidance: the method that val_kid is measured with.
+    training, without guidance.
     """
 
     sampler: SamplerName = "ddim"
@@ -85,4 +85,4 @@ class Method(Section):
 
 
 PLAIN = Method()
-"""Deterministic DDIM, which val_kid is measured with."""
+"""Deterministic DDIM without guidance; val_kid differs in guidance at most."""

@@ -223,6 +223,7 @@ def classes_need_a_conditional_network(params: Section) -> Iterator[Mistake]:
     classes, text = params.network.class_conditional, params.network.text.enabled
     for key, allowed, received, known in (
         ("sampling.guidance_scale", 1.0, params.sampling.guidance_scale, text),
+        ("train.guidance_scale", 1.0, params.train.guidance_scale, text),
         ("evaluate.guidance_scales", [], list(params.evaluate.guidance_scales), text),
         ("render.classes", [], list(params.render.classes), False),
     ):
@@ -235,7 +236,11 @@ def classes_need_a_conditional_network(params: Section) -> Iterator[Mistake]:
 
 def guidance_needs_dropped_labels(params: Section) -> Iterator[Mistake]:
     """Guidance extrapolates from no class or caption, which label dropout trains."""
-    scales = {params.sampling.guidance_scale, *params.evaluate.guidance_scales}
+    scales = {
+        params.train.guidance_scale,
+        params.sampling.guidance_scale,
+        *params.evaluate.guidance_scales,
+    }
     network = params.network
     guided = (network.class_conditional or network.text.enabled) and scales != {1.0}
     if guided and params.train.label_dropout == 0:

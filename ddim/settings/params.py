@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from ddim.errors import DdimError, one_line
-from ddim.paths import resolve
+from ddim.paths import PATHS, resolve
 from ddim.settings import messages, overrides
 from ddim.settings.fields import Section
 from ddim.settings.messages import short
@@ -116,13 +116,27 @@ def _check_files(params: Params) -> None:
         _check_path(
             "data.folder", "a folder of images", params.data.folder, Path.is_dir
         )
+    if params.train.initial_weights is not None:
+        _check_path(
+            "train.initial_weights",
+            f"a folder with a model, and not {PATHS.checkpoint}, which is replaced",
+            params.train.initial_weights,
+            _is_kept,
+        )
+
+
+def _is_kept(folder: Path) -> bool:
+    """Whether it is a folder that no training deletes before it begins."""
+    return folder.is_dir() and folder.resolve() != resolve(PATHS.checkpoint).resolve()
 
 
 def _check_path(
     key: str, expected: str, path: str, test: Callable[[Path], bool]
 ) -> None:
+    found = resolve(path)
     try:
-        reason = "" if test(resolve(path)) else "is not there"
+        reason = "is not one" if found.exists() else "is not there"
+        reason = "" if test(found) else reason
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
     if reason:

@@ -172,6 +172,7 @@ class ClipParams(Section):
 
 class TrainParams(Section):
     seed: Seed
+    initial_weights: Text | None
     epochs: Annotated[Count, Field(le=1_000_000)]
     repetitions: Annotated[Count, Field(le=10_000)]
     batch_size: BatchSize
@@ -201,6 +202,7 @@ class TrainParams(Section):
     label_dropout: Annotated[Real, Field(ge=0, le=1)]
     kid_images: Images | None
     kid_steps: Steps
+    guidance_scale: Guidance
     sample_rows: Side
     sample_columns: Side
     sample_steps: Steps

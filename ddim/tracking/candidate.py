@@ -48,6 +48,11 @@ class Candidate:
             "weights": given.get("weights_sha256") or given.get("weights"),
             "generated_images": train.kid_images or given.get("real_images"),
             "steps": train.kid_steps,
+            **(
+                {"guidance_scale": scale}
+                if (scale := train.guidance_scale) != 1
+                else {}
+            ),
         }
 
     @property

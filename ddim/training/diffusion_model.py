@@ -17,7 +17,7 @@ from ddim.diffusion.parametrization import components, mix, split
 from ddim.networks.description import Description
 from ddim.networks.unet import unaugmented
 from ddim.settings.sections import TrainParams
-from ddim.training import ema, uncertainty
+from ddim.training import ema, initial_weights, uncertainty
 from ddim.training.augmentation import augment
 from ddim.training.averaged_model import AveragedModel, set_seed
 
@@ -51,6 +51,9 @@ class DiffusionModel(AveragedModel):
 
     def __init__(self, description: Description, train: TrainParams) -> None:
         super().__init__(description.build_network, seed=train.seed, name="diffusion")
+        if train.initial_weights:
+            initial_weights.load(self.network, train.initial_weights, description)
+            self.ema_network.set_weights(self.network.get_weights())
         self.settings = train
         self.prediction = description.diffusion.prediction
         self.schedule = schedules.make(description.diffusion)

@@ -36,6 +36,7 @@ from ddim.training import (
     batches,
     callbacks,
     devices,
+    initial_weights,
     input_pipeline,
     loop,
     mixes,
@@ -154,8 +155,9 @@ def train(
     generator = compile_generator(
         model.ema_network, description, train.batch_size, autoencoder
     )
+    method = PLAIN.replace(guidance_scale=train.guidance_scale)
     with devices.own():
-        judge = val_kid(generator, train, kid, paths, train.kid_steps)
+        judge = val_kid(generator, train, kid, paths, train.kid_steps, method)
     rows, best = loop.run(
         model,
         [loop.Phase(training, validation, train.epochs)],
@@ -163,7 +165,7 @@ def train(
         work,
         paths,
         figures=[judge],
-        draw=partial(sample_grid, generator, train, train.sample_steps),
+        draw=partial(sample_grid, generator, train, train.sample_steps, method),
         mixing=partial(mixes.make, description, train, work, judge, autoencoder),
         more_callbacks=more_callbacks,
         keep_last=train.keep == "last",
@@ -178,6 +180,7 @@ def set_up(
     devices.check_same(
         {
             "settings and data": [description.to_json(), train.model_dump()],
+            initial_weights.SETTING: initial_weights.facts(train.initial_weights),
             "code": resume.code(),
             "versions": runtime.versions(),
             "runtime.precision": keras.config.dtype_policy().name,

@@ -183,6 +183,7 @@ def test_yaml_cannot_make_objects(tmp_path):
     ("key", "value", "stage"),
     [
         ("kid.weights", "nowhere.weights.h5", "reference"),
+        ("train.initial_weights", "nowhere", "train"),
         ("train.loss", "mes", "train"),
         ("diffusion.min_signal_rate", 0, "evaluate"),
         ("data.image_size", 60, "prepare"),

@@ -97,6 +97,7 @@ SINGLE = [
     ("train.weight_decay", -0.1, "expected 0 or more; received -0.1"),
     ("train.learning_rate_schedule", "linear", "expected 'constant' or 'cosine'"),
     ("train.warmup_steps", -1, "expected 0 or more; received -1"),
+    ("train.initial_weights", 0, "expected text; received 0"),
     ("train.gradient_clip_norm", 0.0, "expected 1e-06 or more; received 0.0"),
     ("train.gradient_clip_norm", "null", "expected a number; received 'null'"),
     ("train.ema", "polynomial", "expected 'exponential' or 'power'"),
@@ -111,6 +112,7 @@ SINGLE = [
     ("train.label_dropout", 1.1, "expected 1 or less; received 1.1"),
     ("train.kid_images", 1, "expected 2 or more; received 1"),
     ("train.kid_steps", 0, "expected 1 or more; received 0"),
+    ("train.guidance_scale", -1, "expected 0 or more; received -1"),
     ("train.sample_rows", 10**6, "expected 1000 or less; received 1000000"),
     ("train.sample_columns", None, "expected a whole number; received null"),
     ("train.sample_steps", 10**6, "expected 10000 or less; received 1000000"),
@@ -311,6 +313,11 @@ COMBINED = [
     (
         {"sampling.guidance_scale": 3.0},
         "sampling.guidance_scale",
+        "expected 1.0 with network.class_conditional: false; received 3.0",
+    ),
+    (
+        {"train.guidance_scale": 3.0},
+        "train.guidance_scale",
         "expected 1.0 with network.class_conditional: false; received 3.0",
     ),
     (

@@ -16,6 +16,7 @@ from ddim.errors import DdimError
 from ddim.metrics.kid import kid
 from ddim.networks import checkpoint
 from ddim.sampling.generator import compile_generator
+from ddim.sampling.method import Method
 from ddim.training import batches, callbacks, optimizers, resume
 from ddim.training import train as training
 from tests.conftest import tiny_settings
@@ -373,6 +374,26 @@ def test_trains_a_class_conditional_network(paths):
         generator.images(4, 2, seed=0, conditions=np.full(4, label)) for label in (0, 1)
     )
     assert not np.array_equal(red, blue)
+
+
+def test_judges_and_shows_with_guidance_where_the_settings_say_so(paths):
+    settings = tiny_settings(
+        network={"class_conditional": True},
+        train={"guidance_scale": 5.0, "kid_steps": 2, "sample_steps": 2},
+    )
+    paths, _ = run(settings, paths, epochs=1)
+    loaded = checkpoint.load(paths.checkpoint)
+    train = settings.train
+    generator = compile_generator(loaded.network, loaded.description, train.batch_size)
+    method = Method(guidance_scale=5.0)
+    judge = training.val_kid(generator, train, settings.kid, paths, 2, method)
+    written = pd.read_csv(paths.history)["val_kid"][0]
+    assert judge.of(generator) == pytest.approx(written, rel=1e-6)
+    plain = training.val_kid(generator, train, settings.kid, paths, 2)
+    assert plain.of(generator) != pytest.approx(written, rel=1e-3)
+    grid = training.sample_grid(generator, train, 2, method)
+    with Image.open(paths.epochs / "epoch_0001.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), grid)
 
 
 @pytest.mark.parametrize(
