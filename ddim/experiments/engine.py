@@ -132,7 +132,8 @@ class Engine:
         """
         self._check_room(hosts)
         ray, task = ray_module(), work if hosts == 1 else gang
-        lost = [ray.exceptions.RaySystemError, ray.exceptions.WorkerCrashedError]
+        names = ("NodeDiedError", "RaySystemError", "WorkerCrashedError")
+        lost = [getattr(ray.exceptions, name) for name in names]
         room = {"num_cpus": self.cpus, "num_gpus": self.gpus}
         retried = ray.remote(max_retries=RETRIES, retry_exceptions=lost)(task)
         placed = retried.options(**(room if hosts == 1 else {"num_cpus": 0}))

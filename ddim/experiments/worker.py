@@ -6,6 +6,7 @@ Whoever starts experiments (Ray, Slurm, a search) starts this, in its own proces
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -38,6 +39,8 @@ program, its grandchild, has then time to stop the training and to clear up.
 BEFORE_TRAIN = ("normalize", "reference", "embed", "encode")
 """The stages that make what a training reads."""
 NONE: Mapping[str, str] = MappingProxyType({})
+MET_ANOTHER = re.compile(r"\[Errno 2\].*[/\\]runs[/\\].*\.tmp'")
+"""What DVC says where another process just wrote to the run cache that they share."""
 OUTSIDE = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE", PROJECT)
 """Variables of an experiment that starts another, which must not reach it."""
 
@@ -161,8 +164,19 @@ def _logged(
 ) -> None:
     """Run a Python module in the clone, with the clone's own code; log its output.
 
-    The command and all that it starts end with this process.
+    Once more where DVC met another process in the run cache, which it does not lock.
     """
+    code = _run(clone, home, command, variables)
+    if code and MET_ANOTHER.search(_log(clone)):
+        code = _run(clone, home, command, variables)
+    if code:
+        raise DdimError(_failure(clone, command))
+
+
+def _run(
+    clone: Path, home: Home, command: Sequence[str], variables: Mapping[str, str]
+) -> int:
+    """The exit code. The command and all that it starts end with this process."""
     code = 0
     with clones.log_file(clone).open("w", encoding="utf-8") as log:
         child = psutil.Popen(
@@ -182,8 +196,11 @@ def _logged(
             )
             if not code:
                 clones.log_file(clone).unlink(missing_ok=True)
-    if code:
-        raise DdimError(_failure(clone, command))
+    return code
+
+
+def _log(clone: Path) -> str:
+    return clones.log_file(clone).read_text("utf-8", errors="replace")
 
 
 def _environment(clone: Path, home: Home) -> dict[str, str]:
@@ -195,8 +212,8 @@ def _environment(clone: Path, home: Home) -> dict[str, str]:
 
 def _failure(clone: Path, command: Sequence[str]) -> str:
     """The first error in the log, or its last line, and where to read on."""
-    text = clones.log_file(clone).read_text("utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["nothing"]
+    found = (line.strip() for line in _log(clone).splitlines())
+    lines = [line for line in found if line] or ["nothing"]
     errors = [line for line in lines if line.lower().startswith("error:")]
     said = one_line((errors or lines[-1:])[0])[:300]
     return f"{' '.join(command[:3])}: {said} (all of it: {clones.log_file(clone)})"

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from mlflow import MlflowClient
@@ -145,3 +146,31 @@ def test_two_nodes_train_one_experiment_together(nodes, clones, tmp_path):
         first, second = (each[key] for each in figures)
         assert first == pytest.approx(second, rel=1e-3)
     assert not [*clones.glob("ddim-*")]
+
+
+@pytest.mark.parametrize("leads", [True, False], ids=["of the leader", "of the helper"])
+def test_the_lost_node_of_two_that_train_together(leads, nodes, clones, tmp_path):
+    """Both begin again on the nodes that are left, from the last epoch saved."""
+    folder = project(tmp_path / "gang")
+    child = started(folder, nodes.address, "--hosts", "2", "--name", "two")
+    while ", epoch 1," not in errors_of(folder).read_text():
+        assert child.poll() is None, errors_of(folder).read_text()
+        time.sleep(0.1)
+    (lost,) = (each for each in nodes.worker_nodes if _leads(each) == leads)
+    nodes.remove_node(lost, allow_graceful=False)
+    nodes.add_node(num_cpus=1)
+    state = finished(child, folder)["two"]
+    assert (state["state"], state["attempts"]) == ("done", 2)
+    assert state["figures"]["epochs"] == EPOCHS
+    assert logged_once(folder) == 1
+    assert not [*clones.glob("ddim-*")]
+    assert not [*(folder / ".resume").iterdir()]
+
+
+def _leads(node) -> bool:
+    """Whether a process of this node works in the clone of the leader."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    places = [Path(each.cwd()).name for each in raylet.children(recursive=True)]
+    return "ddim" in {name.partition("-")[0] for name in places} and not any(
+        "-process-" in name for name in places
+    )

@@ -62,6 +62,21 @@ def test_a_failure_says_what_the_stage_said(project, clones):
 
 
 @pytest.mark.slow
+def test_a_meeting_of_two_in_the_run_cache_is_no_failure(project, clones):
+    """DVC lists the folder of an entry while another process moves its file there."""
+    entry = "/x/.dvc/cache/runs/c2/c28c/.rIDq.tmp"
+    train = Path("train.py").read_text()
+    Path("train.py").write_text(
+        f"{train}\nif len((home / 'trainings.txt').read_text().split()) == 2:\n"
+        f'    raise FileNotFoundError(2, "No such file", "{entry}")\n'
+    )
+    run("git", "commit", "-q", "-a", "-m", "met", cwd=project)
+    assert worker.run(one("train.loss=mse"), homes.home())["best_val_kid"] == 0.5
+    assert trainings(project) == ["mse 0", "mse 0"]
+    assert left_in(clones) == []
+
+
+@pytest.mark.slow
 def test_through_a_git_and_a_dvc_remote(project, tmp_path):
     """Nothing of the project's folder is used; evaluation elsewhere need not train."""
     run(
