@@ -49,6 +49,7 @@ BEFORE: dict[str, dict[str, Any]] = {
             "layers": 2,
             "heads": 4,
             "levels": [1, 2, 3],
+            "pooled": False,
         },
     },
     "diffusion": {},

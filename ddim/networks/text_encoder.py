@@ -41,6 +41,25 @@ class Seen(keras.layers.Layer):
         return keras.KerasTensor(x.shape[:2], dtype="int32")
 
 
+@keras.saving.register_keras_serializable("ddim")
+class Mean(keras.layers.Layer):
+    """Mean of the vectors (B, L, C) whose tokens (B, L) are not PAD: (B, 1, 1, C).
+
+    Zero where all tokens are.
+    """
+
+    def call(self, words: tuple[Tensor, Tensor]) -> Tensor:
+        vectors, tokens = words
+        seen = ops.cast(tokens != PAD, vectors.dtype)[..., None]
+        total = ops.sum(vectors * seen, axis=1)
+        mean = total / ops.maximum(ops.sum(seen, axis=1), 1)
+        return mean[:, None, None, :]
+
+    def compute_output_spec(self, words: tuple[Tensor, Tensor]) -> Tensor:
+        shape = (words[0].shape[0], 1, 1, words[0].shape[-1])
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+
 def encode(tokens: Tensor, vocabulary: int, params: TextParams) -> Tensor:
     """Tokens (B, L), numbers below `vocabulary`, to vectors (B, L, `params.width`).
 

@@ -69,6 +69,8 @@ def build(
     if params.text.enabled:
         words = _embedded(embeddings) if embeddings else _words(vocabulary, params)
         inputs.append(words[embeddings is None])
+        if params.text.pooled:
+            embedding = _add_words(embedding, words)
     if params.augmentation:
         numbers = keras.Input((AUGMENTATION_NUMBERS,), name=AUGMENTATION)
         inputs.append(numbers)
@@ -174,6 +176,14 @@ def _words(vocabulary: int | None, params: NetworkParams) -> Words:
             "network.text.enabled: expected data with captions; received none"
         )
     return text_encoder.encode(tokens, vocabulary, params.text), tokens
+
+
+def _add_words(embedding: Tensor, words: Words) -> Tensor:
+    """What a caption says as a whole, as Imagen has it (arXiv 2205.11487, D.1)."""
+    mean = text_encoder.Mean(name="text_mean")(words)
+    project = Dense(embedding.shape[-1], use_bias=False, name="text_embedding")
+    add = keras.layers.Add(name="text_embedding_add")
+    return add([embedding, project(mean)])
 
 
 def _deep_embedding(embedding: Tensor, activation: str) -> Tensor:

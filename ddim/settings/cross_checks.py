@@ -76,6 +76,11 @@ def text_fits_widths(network: Section) -> Iterator[Mistake]:
         yield "text.heads", expected, f"{text.heads} for {_widths_with_words(network)}"
 
 
+def pooled_words_need_blocks(network: Section) -> Iterator[Mistake]:
+    if network.text.pooled and network.embedding != "blocks":
+        yield "text.pooled", f"false with embedding: {network.embedding}", True
+
+
 def _widths_with_words(network: Section) -> list[int]:
     return [
         network.text.width,

@@ -98,6 +98,7 @@ class TextParams(Section):
     layers: Annotated[Count, Field(le=64)]
     heads: Count
     levels: Annotated[tuple[Level, ...], Field(min_length=1), EachOnce]
+    pooled: Flag
 
 
 class NetworkParams(Section):
@@ -129,6 +130,7 @@ class NetworkParams(Section):
         cross_checks.groups_divide_widths,
         cross_checks.attention_fits_widths,
         cross_checks.text_fits_widths,
+        cross_checks.pooled_words_need_blocks,
         cross_checks.one_condition,
         cross_checks.modulation_needs_an_embedding,
         cross_checks.zeros_need_shortcuts,

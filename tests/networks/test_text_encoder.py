@@ -59,6 +59,18 @@ def test_more_padding_changes_no_word(encoder):
     )
 
 
+def test_the_mean_is_of_words_alone(encoder):
+    vectors = numpy(encoder(TOKENS))
+    mean = numpy(text_encoder.Mean()((vectors, TOKENS)))
+    expected = [
+        np.mean([v for v, t in zip(*one, strict=True) if t != PAD], axis=0)
+        for one in zip(vectors, TOKENS, strict=True)
+    ]
+    np.testing.assert_allclose(mean[:, 0, 0], expected, atol=1e-6)
+    nothing = text_encoder.Mean()((vectors, np.zeros_like(TOKENS)))
+    np.testing.assert_array_equal(numpy(nothing), 0)
+
+
 def test_words_and_their_order_matter(encoder):
     rows = np.array([[5, 6, 7, END], [6, 5, 7, END], [5, 6, 8, END]], "int32")
     words = numpy(encoder(rows))[:, -1]

@@ -32,6 +32,7 @@ TEXT = TOY.text.model_copy(
     update={"enabled": True, "tokens": 4, "width": 8, "heads": 2, "levels": (0, 1)}
 )
 TEXTUAL = EVERYTHING | {"class_conditional": False, "text": TEXT}
+POOLED = TEXT.model_copy(update={"pooled": True})
 OPTIONS = [
     {"normalization": "group"},
     {"normalization": "layer"},
@@ -54,6 +55,7 @@ OPTIONS = [
     {"class_conditional": True},
     {"augmentation": True},
     {"text": TEXT},
+    {"text": POOLED, "embedding": "blocks"},
     EVERYTHING,
     TEXTUAL,
     EVERYTHING | {"skips": False, "residuals": False, "zero_init": False},

@@ -339,6 +339,16 @@ COMBINED = [
         "expected levels from 0 to 3, one per entry of widths; received [1, 4]",
     ),
     (
+        {
+            "network.text.enabled": True,
+            "network.text.pooled": True,
+            "data.captions": "source",
+        },
+        "network.text.pooled",
+        "expected false with embedding: input; received true",
+    ),
+    ({"network.text.pooled": 1}, "network.text.pooled", "expected true or false"),
+    (
         {"network.text.heads": 3, "network.text.enabled": True},
         "network.text.heads",
         "expected a divisor of text.width and of the widths at text.levels; "
