@@ -374,6 +374,8 @@ METHOD_HELP = {
     "schedule": f"other than as trained: {', '.join(SCHEDULES)}",
     "grid": f"of diffusion times: {', '.join(GRIDS)}",
     "karras_rho": "of the grid karras",
+    "signal_leak": "start with brightness and colours as in training images",
+    "noise_scale": "of predicted noises; 0.98 draws more detail",
     "clip": "predicted images to the range of the data",
     "guidance_scale": "1 is plain conditional",
 }

@@ -244,6 +244,22 @@ def evaluations(name: str, steps: int) -> int:
     return steps * (2 if name == "rk2" else 1)
 
 
+def scale_noises(denoise: Denoise, scale: float) -> Denoise:
+    """`denoise` with scaled noises, and images to match (arXiv 2308.15321).
+
+    Noises are multiplied by 1 at no signal, by `scale` at no noise, evenly in the
+    signal rate between. Below 1 each image keeps some noise, out of which later steps
+    make detail.
+    """
+
+    def scaled(noisy_images: Array, signal_rate: float, noise_rate: float):
+        factor = 1 - (1 - scale) * signal_rate
+        pred_noises = factor * denoise(noisy_images, signal_rate, noise_rate)[1]
+        return (noisy_images - noise_rate * pred_noises) / signal_rate, pred_noises
+
+    return scaled
+
+
 def clip_images(denoise: Denoise, low: Array, high: Array) -> Denoise:
     """`denoise` with its images clipped to [low, high] and noises to match.
 

@@ -103,7 +103,10 @@ def initial_noise(
             fresh_noise=fresh,
             callback=callback,
         )
-        found.append(ops.convert_to_numpy(noises)[: len(images) - start])
+        white = generator.coloured(
+            ops.convert_to_numpy(noises), method, schedule, times[-1], inverse=True
+        )
+        found.append(white[: len(images) - start])
     return np.concatenate(found)
 
 

@@ -63,8 +63,8 @@ class Model:
     """Draws images with a trained network, and finds the noise of given ones.
 
     `choices` of its methods are those of `ddim.sampling.method.Method`: `sampler`, its
-    `options`, `guidance_scale`, `schedule`, `grid`, `karras_rho` and `clip`, as in
-    `params.yaml`. Wrong ones raise `DdimError`.
+    `options`, `guidance_scale`, `schedule`, `grid`, `karras_rho`, `signal_leak`,
+    `noise_scale` and `clip`, as in `params.yaml`. Wrong ones raise `DdimError`.
     """
 
     trained: "Trained"

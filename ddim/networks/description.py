@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 import keras
 from pydantic import ConfigDict, Field
 
+from ddim.data.low_frequencies import LowFrequencies
 from ddim.data.normalizer import Normalizer
 from ddim.errors import DdimError
 from ddim.networks import unet
@@ -141,6 +142,8 @@ class Description(Section):
     """Of what the network works on."""
     class_names: tuple[str, ...]
     data_digest: str
+    low_frequencies: LowFrequencies | None = None
+    """Of what the network works on, normalized."""
     sampler: SamplerName = "ddim"
     """That fits the network."""
     distilled_steps: Count | None = None

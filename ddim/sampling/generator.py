@@ -14,7 +14,17 @@ import numpy as np
 from keras import ops
 
 from ddim import runtime
-from ddim.diffusion.samplers import SAMPLERS, Callback, Denoise, clip_images
+from ddim.data.low_frequencies import LowFrequencies
+from ddim.diffusion.samplers import (
+    SAMPLERS,
+    Callback,
+    Denoise,
+    clip_images,
+    scale_noises,
+)
+from ddim.diffusion.schedules import Schedule
+from ddim.diffusion.steps import levels_at
+from ddim.errors import DdimError
 from ddim.networks.conditioning import UNCONDITIONAL, Conditioning
 from ddim.networks.description import Description
 from ddim.sampling import codec as codecs
@@ -49,6 +59,8 @@ class Generator:
     shape: tuple[int, int, int]
     batch_size: int
     conditioning: Conditioning = UNCONDITIONAL
+    low_frequencies: LowFrequencies | None = None
+    """Of what was trained on; older models lack them."""
 
     def batches(
         self,
@@ -87,6 +99,7 @@ class Generator:
                 noisy_images = noise(seed, numbers, self.shape)
             else:
                 noisy_images = initial_noise[rows]
+            noisy_images = self.coloured(noisy_images, method, schedule, times[0])
             images = SAMPLERS[method.sampler](
                 wrap(start, self._denoiser_of(rows, conditions, against, method)),
                 ops.convert_to_tensor(noisy_images),
@@ -131,11 +144,39 @@ class Generator:
                 }
             )
 
-        if not method.clip:
-            return denoise
-        # Black and white as the network sees them, in each channel.
-        ends = (ops.convert_to_tensor(end) for end in self.codec.ends())
-        return clip_images(denoise, *ends)
+        changed: Denoise = denoise
+        if method.noise_scale != 1:
+            changed = scale_noises(changed, method.noise_scale)
+        if method.clip:
+            # Black and white as the network sees them, in each channel.
+            ends = (ops.convert_to_tensor(end) for end in self.codec.ends())
+            changed = clip_images(changed, *ends)
+        return changed
+
+    def coloured(
+        self,
+        noises: np.ndarray,
+        method: Method,
+        schedule: Schedule,
+        time: float,
+        *,
+        inverse: bool = False,
+    ) -> np.ndarray:
+        """What sampling starts with at a time, of noises (n, h, w, c); or the inverse.
+
+        The noises themselves, unless the method has a signal leak. Raises `DdimError`
+        where nothing is known of the images of the training.
+        """
+        if not method.signal_leak:
+            return noises
+        if self.low_frequencies is None:
+            raise DdimError(
+                "signal_leak: expected false with a model of a version that did not "
+                "measure the training images; received true"
+            )
+        (level,) = levels_at([time], schedule)
+        low = self.low_frequencies
+        return (low.whiten if inverse else low.colour)(noises, *level)
 
     def _denoiser_of(
         self,
@@ -179,6 +220,7 @@ def compile_generator(
         description.shape,
         batch_size,
         conditioning,
+        description.low_frequencies,
     )
 
 

@@ -16,6 +16,7 @@ from ddim.settings.fields import (
     Guidance,
     KarrasRho,
     Mistake,
+    NoiseScale,
     SamplerName,
     ScheduleName,
     Section,
@@ -50,6 +51,8 @@ class Method(Section):
     schedule: ScheduleName | None = None
     grid: GridName = "uniform"
     karras_rho: KarrasRho = 7.0
+    signal_leak: Flag = False
+    noise_scale: NoiseScale = 1.0
     clip: Flag = False
     guidance_scale: Guidance = 1.0
 

@@ -102,6 +102,7 @@ def _captions(value: str) -> str:
 Real = Annotated[float, BeforeValidator(_number), Field(strict=True)]
 Positive = Annotated[Real, Field(gt=0)]
 NonNegative = Annotated[Real, Field(ge=0)]
+NoiseScale = Annotated[Real, Field(ge=0.5, le=2)]
 Guidance = Annotated[NonNegative, Field(le=1000)]
 Frequency = Annotated[Positive, Field(le=1e6)]
 SigmaRel = Annotated[Real, Field(ge=0.015, le=0.25)]

@@ -31,6 +31,7 @@ from ddim.settings.fields import (
     Integer,
     KarrasRho,
     Level,
+    NoiseScale,
     NonNegative,
     Positive,
     Prompt,
@@ -267,6 +268,8 @@ class SamplingParams(Section):
     schedule: ScheduleName | None
     grid: GridName
     karras_rho: KarrasRho
+    signal_leak: Flag
+    noise_scale: NoiseScale
     clip: Flag
     batch_size: BatchSize
     guidance_scale: Guidance

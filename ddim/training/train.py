@@ -9,7 +9,14 @@ import keras
 import numpy as np
 
 from ddim import files, runtime
-from ddim.data import captions, crops, embeddings, latents, normalizer
+from ddim.data import (
+    captions,
+    crops,
+    embeddings,
+    latents,
+    low_frequencies,
+    normalizer,
+)
 from ddim.errors import DdimError
 from ddim.metrics import inception, reference
 from ddim.networks import checkpoint, tokenizer
@@ -70,7 +77,7 @@ def describe(
     if network.text.enabled:
         make = _describe_embeddings if of_embeddings else _describe_tokens
         text = make(network.text, paths)
-    return Description(
+    description = Description(
         latent=latent,
         text=text,
         network=network,
@@ -80,6 +87,13 @@ def describe(
         class_names=tuple(dataset["classes"]),
         data_digest=dataset["sha256"],
     )
+    images = (
+        latents.load(paths.latents, "train")
+        if latent
+        else crops.load(paths.crops, "train")[0]
+    )
+    low = low_frequencies.fit(images, scales, description.white)
+    return description.model_copy(update={"low_frequencies": low})
 
 
 def _describe_latents(paths: Paths, data_sha256: str) -> LatentDescription:

@@ -5,7 +5,14 @@ import pytest
 from keras import ops
 from pydantic import TypeAdapter, ValidationError
 
-from ddim.diffusion.samplers import SAMPLERS, clip_images, evaluations, is_stochastic
+from ddim.diffusion.samplers import (
+    SAMPLERS,
+    clip_images,
+    ddim,
+    evaluations,
+    is_stochastic,
+    scale_noises,
+)
 from ddim.diffusion.time_grids import uniform
 from ddim.errors import DdimError
 from tests.diffusion.test_schedules import discrete_betas
@@ -190,6 +197,25 @@ def test_clipped_images_stay_in_their_channels_range_and_explain_the_noisy_ones(
     np.testing.assert_allclose(
         0.6 * pred_images + 0.8 * pred_noises, noisy_images, atol=1e-5
     )
+
+
+def test_scaled_noises_and_their_images_make_the_noisy_images():
+    noisy_images = gaussian.noise(100, seed=10)
+    images, noises = scale_noises(gaussian.denoise, 0.9)(noisy_images, 0.6, 0.8)
+    plain = gaussian.denoise(noisy_images, 0.6, 0.8)[1]
+    np.testing.assert_allclose(noises, (1 - 0.1 * 0.6) * plain)
+    np.testing.assert_allclose(0.6 * images + 0.8 * noises, noisy_images, atol=1e-12)
+
+
+def test_smaller_noises_leave_more_variance():
+    """Of each step's images; what they lack is what too smooth images lack."""
+    rates, noises = schedule("cosine"), gaussian.noise(4000, seed=1)
+    times = uniform(10, rates)
+    scaled = scale_noises(gaussian.denoise, 0.98)
+    plain, more = (
+        ddim(one, noises, rates, times) for one in (gaussian.denoise, scaled)
+    )
+    assert more.var() > 1.01 * plain.var()
 
 
 def test_eta_without_a_source_of_noise_is_refused():

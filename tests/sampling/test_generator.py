@@ -1,11 +1,16 @@
 """Generated images depend on the seed and their number, on nothing else."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
+from ddim.data import low_frequencies
 from ddim.data.normalizer import Normalizer
+from ddim.errors import DdimError
+from ddim.inference.inversion import initial_noise
 from ddim.networks import unet
 from ddim.networks.conditioning import Labels
 from ddim.networks.description import Description
@@ -70,6 +75,39 @@ def test_values_are_in_the_data_range():
     images = make_generator().images(4, 2, seed=0)
     assert images.min() >= 0
     assert images.max() <= 1
+
+
+def test_a_signal_leak_colours_the_noise_that_sampling_starts_with():
+    pictures = np.random.default_rng(0).normal(2.0, 3.0, (40, 1, 1, 3))
+    low = low_frequencies.fit(
+        np.broadcast_to(pictures, (40, *SHAPE)), Normalizer((0,) * 3, (1,) * 3), 1
+    )
+    plain = make_generator()
+    leaking = replace(plain, low_frequencies=low)
+    signal_rate = tiny_settings().diffusion.min_signal_rate
+    noises = generate.noise(5, range(3), SHAPE)
+    coloured = low.colour(noises, signal_rate, np.sqrt(1 - signal_rate**2))
+    method = Method(signal_leak=True)
+    ours = leaking.images(3, 2, seed=5, method=method)
+    expected = plain.images(3, 2, seed=0, initial_noise=coloured)
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    assert np.abs(ours - plain.images(3, 2, seed=5)).max() > 0.01
+    with pytest.raises(DdimError, match="signal_leak: expected false with a model"):
+        plain.images(3, 2, seed=5, method=method)
+
+
+def test_what_inversion_finds_with_a_signal_leak_and_scaled_noises_is_drawn_again():
+    pictures = np.random.default_rng(0).normal(0.0, 3.0, (40, *SHAPE))
+    low = low_frequencies.fit(pictures, Normalizer((0,) * 3, (1,) * 3), 1)
+    generator = replace(make_generator(), low_frequencies=low)
+    told = generator.conditioning.in_turn(4)
+    method = Method(signal_leak=True, noise_scale=0.99)
+    images = generator.images(4, 40, seed=1)
+    found = initial_noise(generator, images, 40, method=method, conditions=told)
+    again = generator.images(4, 40, seed=0, method=method, initial_noise=found)
+    assert np.sqrt(np.mean((again - images) ** 2)) < 0.02
+    other = generator.images(4, 40, seed=0, initial_noise=found)
+    assert np.sqrt(np.mean((other - images) ** 2)) > 0.04
 
 
 def test_clipping_keeps_predicted_images_in_the_data_range():

@@ -12,6 +12,8 @@ CHANGES = {
     "schedule": "linear",
     "grid": "karras",
     "karras_rho": 5.0,
+    "signal_leak": True,
+    "noise_scale": 0.99,
     "clip": True,
     "guidance_scale": 2.0,
     "options": {"rk2": {"alpha": 1.0}},

@@ -115,6 +115,8 @@ sampling = st.fixed_dictionaries(
         "schedule": st.none() | st.sampled_from(sorted(SCHEDULES)),
         "grid": st.sampled_from(sorted(GRIDS)),
         "karras_rho": logarithmic(0, 2),
+        "signal_leak": flags,
+        "noise_scale": st.sampled_from([1.0, 0.98]),
         "clip": flags,
         "batch_size": st.integers(1, 2),
         "guidance_scale": st.sampled_from([0.0, 1.0, 7.5]),

@@ -152,6 +152,8 @@ SINGLE = [
     ("sampling.karras_rho", 0.01, "expected 1 or more; received 0.01"),
     ("sampling.clip", [], "expected true or false; received []"),
     ("sampling.batch_size", 2**20, "expected 65536 or less; received 1048576"),
+    ("sampling.signal_leak", 1, "expected true or false; received 1"),
+    ("sampling.noise_scale", 0.1, "expected 0.5 or more; received 0.1"),
     ("sampling.guidance_scale", -1, "expected 0 or more; received -1"),
     ("sampling.options", [], "expected a mapping; received []"),
     ("sampling.options", {"ddim": {"et": 1.0}}, "ddim.et: expected eta perhaps"),
