@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ddim import unfinished
+from ddim.data import crops, low_frequencies
 from ddim.errors import DdimError
 from ddim.metrics.kid import kid
 from ddim.networks import checkpoint
@@ -63,7 +64,11 @@ def test_leaves_weights_history_pictures_and_summary(settings, trained):
     assert names == ["epoch_0001.png", "epoch_0002.png"]
     with Image.open(paths.epochs / names[0]) as picture:
         assert picture.size == (4 * 16, 2 * 16)
-    assert checkpoint.load(paths.checkpoint).description.image_shape == (16, 16, 3)
+    description = checkpoint.load(paths.checkpoint).description
+    assert description.image_shape == (16, 16, 3)
+    images, _ = crops.load(paths.crops, "train")
+    expected = low_frequencies.fit(images, description.normalizer, 255)
+    assert description.low_frequencies == expected
 
 
 def test_keeps_the_epoch_with_the_lowest_val_kid(settings, trained):
