@@ -16,7 +16,7 @@ def main() -> None:
     from ddim import tracking, unfinished
     from ddim.experiments import pruning
     from ddim.tracking import callback, curves
-    from ddim.training import initial_weights, resume, train, worker
+    from ddim.training import resume, train, worker
 
     latent, clip = settings.latent.enabled, settings.clip.preset is not None
     description = train.describe(
@@ -25,10 +25,7 @@ def main() -> None:
     if not devices.leads():
         return worker.work(description, settings.train)
     training = settings.train, settings.kid
-    start = initial_weights.facts(settings.train.initial_weights)
-    work = resume.work_folder(
-        description, *training, settings.runtime, initial=start
-    )
+    work = resume.work_folder(description, *training, settings.runtime)
     with (
         devices.spread(settings.train.devices),
         resume.alone(work),

@@ -30,7 +30,7 @@ from ddim.settings.sections import (
     TrainParams,
 )
 from ddim.signals import Stopped
-from ddim.training import devices
+from ddim.training import devices, initial_weights
 
 STATE = "state.npz"
 REFUSED = "state.refused.npz"
@@ -71,6 +71,8 @@ def work_folder(
     features = paths.reference / FEATURES
     if not features.is_file():
         raise DdimError(f"{features}: not there; the stage reference makes it")
+    if isinstance(train, TrainParams):
+        more["initial"] = initial_weights.facts(train.initial_weights)
     return unfinished.folder(
         description=description.to_json(),
         train=train.model_dump(),

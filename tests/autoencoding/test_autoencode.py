@@ -192,6 +192,7 @@ def test_the_distance_of_features_joins_the_loss():
     assert loss == pytest.approx(error + 2 * distance, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_training_can_take_the_features_of_kid(project):
     """They are not of the autoencoder; its training comes nearer to them."""
     made = {}

@@ -189,6 +189,7 @@ def wait_for(process: subprocess.Popen, port: int) -> None:
             time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_served_model_draws_the_same_images_in_another_place(server, models):
     rows = pd.DataFrame(TABLE).to_dict("records")
     records = [{k: v for k, v in row.items() if not pd.isna(v)} for row in rows]

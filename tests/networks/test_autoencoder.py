@@ -96,6 +96,7 @@ def drawn(folder, **changes):
     return save_model(folder, described(**changes))
 
 
+@pytest.mark.slow
 def test_the_same_bytes_come_back_in_another_process(tmp_path):
     from ddim.sampling import codec
 

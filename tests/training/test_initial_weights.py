@@ -5,12 +5,12 @@ import pytest
 
 from ddim.errors import DdimError
 from ddim.networks import checkpoint
-from ddim.training import initial_weights
+from ddim.training import initial_weights, resume
 from ddim.training.diffusion_model import DiffusionModel
 from tests.conftest import TEXT, save_model, tiny_description, tiny_settings
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def start(tmp_path_factory) -> str:
     """The folder of a model."""
     folder = tmp_path_factory.mktemp("start") / "model"
@@ -75,6 +75,23 @@ def test_refuses_the_weights_of_other_classes(tmp_path):
     others = conditional.model_copy(update={"class_names": ("rose", "daisy")})
     with pytest.raises(DdimError, match=r"classes .*daisy.*tulip"):
         begin(others, folder)
+
+
+def test_the_state_of_a_training_belongs_to_the_weights_it_began_with(
+    start, tmp_path, paths
+):
+    other = save_model(tmp_path / "model", tiny_description(widths=[8, 24]))
+    folders = set()
+    for folder in (None, start, str(other)):
+        settings = tiny_settings(train={"initial_weights": folder})
+        parts = settings.train, settings.kid, settings.runtime
+        folders.add(resume.work_folder(tiny_description(), *parts, paths))
+    first = len(folders)
+    checkpoint.save(start, other / "model.weights.h5", tiny_description())
+    settings = tiny_settings(train={"initial_weights": start})
+    parts = settings.train, settings.kid, settings.runtime
+    folders.add(resume.work_folder(tiny_description(), *parts, paths))
+    assert (first, len(folders)) == (3, 4)
 
 
 def test_facts_tell_one_model_from_another(start, tmp_path):
