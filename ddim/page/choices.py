@@ -10,9 +10,11 @@ from ddim.diffusion.samplers import SAMPLERS
 from ddim.inference.model import Model
 from ddim.sampling.method import PLAIN
 from ddim.settings.fields import (
+    Flag,
     GridName,
     Guidance,
     Integer,
+    NoiseScale,
     Positive,
     Prompt,
     Real,
@@ -39,6 +41,8 @@ class Choices(Section):
     steps: Annotated[Integer, Field(ge=1, le=MOST_STEPS)] = 20
     sampler: SamplerName = PLAIN.sampler
     grid: GridName = PLAIN.grid
+    signal_leak: Flag = PLAIN.signal_leak
+    noise_scale: NoiseScale = PLAIN.noise_scale
     guidance_scale: Guidance = PLAIN.guidance_scale
     images: Annotated[Integer, Field(ge=1, le=MOST_IMAGES)] = 12
     subject: Prompt = ""
@@ -99,7 +103,7 @@ class Choices(Section):
     @property
     def method(self) -> dict[str, Any]:
         """How to sample, as `Model.method` takes it."""
-        names = ("sampler", "grid", "guidance_scale")
+        names = ("sampler", "grid", "signal_leak", "noise_scale", "guidance_scale")
         return {name: getattr(self, name) for name in names}
 
     def conditions(self, model: Model, subject: str | None = None) -> dict[str, Any]:
@@ -122,6 +126,8 @@ def _value(text: str, like: Any) -> Any:
     """What a link says, of the kind of another value; lists have commas."""
     if isinstance(like, tuple):
         return [_value(each, like[0]) for each in text.split(",")]
+    if isinstance(like, bool):
+        return {"True": True, "False": False}.get(text, text)
     return text if isinstance(like, str) else _number(text)
 
 

@@ -37,6 +37,18 @@ def shared(model: Model) -> Fields:
             samplers_of(model), value=start.sampler, label="Sampler"
         ),
         "grid": gr.Dropdown([*GRIDS], value=start.grid, label="Grid of times"),
+        "signal_leak": gr.Checkbox(
+            start.signal_leak,
+            label="Full contrast",
+            info="a signal leak: begins with noise that has colours",
+            visible=model.trained.description.low_frequencies is not None,
+        ),
+        "noise_scale": gr.Slider(
+            *(0.9, 1.1, start.noise_scale),
+            step=0.01,
+            label="Noise scale",
+            info="0.97 draws more detail",
+        ),
         "guidance_scale": gr.Slider(
             *(0, 20, start.guidance_scale),
             step=0.1,

@@ -17,13 +17,15 @@ def test_a_link_brings_the_choices_back():
         subject="3 & more",
         time=1.0,
         grid="karras",
+        signal_leak=True,
+        noise_scale=0.97,
         step_counts=(1, 50),
         samplers=("ddim", "rk2"),
     )
     query = chosen.query(START, "see")
     given = dict(parse_qsl(query[1:]))
     assert given.pop("tab") == "see"
-    assert len(given) == 7  # what is as at the start is left out
+    assert len(given) == 9  # what is as at the start is left out
     assert START.read_query(given) == chosen
 
 
