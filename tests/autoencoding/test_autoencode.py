@@ -64,6 +64,7 @@ def test_off_they_leave_notes_and_nothing_else(tmp_path, monkeypatch):
     assert pd.read_csv("metrics/autoencode.csv").empty
 
 
+@pytest.mark.slow
 def test_a_resumed_training_equals_an_uninterrupted_one(project, monkeypatch):
     write_settings(project, enabled=True)
     save = callbacks.SaveState.on_epoch_end

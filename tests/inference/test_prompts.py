@@ -89,6 +89,7 @@ def test_inverted_images_come_back_with_their_prompt(model):
     assert np.abs(again - images).max() < 0.02
 
 
+@pytest.mark.slow
 def test_a_fresh_process_reads_prompts_from_the_folder_alone(model, folder, tmp_path):
     code = (
         "import sys, ddim; "

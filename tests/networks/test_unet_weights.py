@@ -128,6 +128,7 @@ def saved_toy(tmp_path):
     return initial, network.predict_on_batch(batch(network))
 
 
+@pytest.mark.slow
 def test_saved_weights_give_the_same_images_in_a_fresh_process(saved_toy, tmp_path):
     initial, expected = saved_toy
     facts, received = in_a_fresh_process(

@@ -242,6 +242,7 @@ def test_a_card_leaves_out_what_belongs_to_another_model(project, tmp_path):
     assert "KID of these weights was not measured" in card
 
 
+@pytest.mark.slow
 def test_an_experiment_is_sampled_without_applying_it(project, ablation):
     small = ("--rows", "2", "--columns", "4", "--steps", "5", "--seed", "2")
     small += ("--batch-size", "16", "--scale", "2")
