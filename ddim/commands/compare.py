@@ -29,7 +29,7 @@ FIGURES = {
 NOT_SHOWN = ("render", "tracking")
 """Sections that change no figure."""
 
-COMPARED = ("schedule", "grid", "clip")
+COMPARED = ("schedule", "grid", "signal_leak", "noise_scale", "clip")
 """Ways to sample that stand among the conditions of KID: figures may be compared over
 them, as over all settings."""
 

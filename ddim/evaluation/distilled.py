@@ -23,14 +23,15 @@ def beside(
 
     A column `model` says base or distilled; the summary gets the student's checkpoint
     and figures in one step and in those it is meant for, each one evaluation. Guidance
-    is not distilled, so its scale is 1; a uniform grid along the schedule of the
-    training is what the student knows.
+    is not distilled, so its scale is 1; the student knows plain noise, and a uniform
+    grid along the schedule of the training.
     """
     table, summary = results
     sampler, steps = student.description.sampler, (1, student.description.steps)
     only: dict[str, Any] = {"samplers": (sampler,)}
     only |= {"diffusion_steps": steps, "guidance_scales": ()}
-    plain = {"guidance_scale": 1.0, "grid": "uniform", "schedule": None}
+    plain: dict[str, Any] = {"guidance_scale": 1.0, "grid": "uniform", "schedule": None}
+    plain |= {"signal_leak": False, "noise_scale": 1.0}
     few, found = sweep.evaluate(
         student,
         sampling=sampling.model_copy(update=plain | _options(sampling, sampler)),

@@ -104,6 +104,8 @@ def evaluate(
             "generated_images": images,
             "schedule": sampling.schedule or "as trained",
             "grid": sampling.grid,
+            "signal_leak": sampling.signal_leak,
+            "noise_scale": sampling.noise_scale,
             "clip": sampling.clip,
             "subsets": settings.subsets,
             **sizes,

@@ -18,7 +18,10 @@ SETTING = "train.initial_weights"
 
 
 def facts(folder: str | None) -> dict[str, str]:
-    """What decides a training besides the folder's name: the weights' SHA-256."""
+    """What decides a training besides the folder's name: the weights' SHA-256.
+
+    Nothing for None. Raises `DdimError` if the folder has no weights.
+    """
     if folder is None:
         return {}
     path = Path(folder) / WEIGHTS

@@ -13,7 +13,12 @@ from tests.evaluation.test_plot import CONDITIONS, colours, table
 def test_its_rows_lie_below_those_of_the_model_it_comes_from(monkeypatch, tmp_path):
     settings = tiny_settings()
     guided = settings.sampling.model_copy(
-        update={"guidance_scale": 3.0, "grid": "karras"}
+        update={
+            "guidance_scale": 3.0,
+            "grid": "karras",
+            "signal_leak": True,
+            "noise_scale": 0.9,
+        }
     )
     description = tiny_description().model_copy(update=DISTILLED)
     student = SimpleNamespace(description=description)
@@ -21,6 +26,7 @@ def test_its_rows_lie_below_those_of_the_model_it_comes_from(monkeypatch, tmp_pa
     def evaluate(trained, *, sampling, settings, place):
         assert trained is student
         assert (sampling.guidance_scale, sampling.grid) == (1, "uniform")
+        assert (sampling.signal_leak, sampling.noise_scale) == (False, 1)
         assert place == "reference"
         (name,) = settings.samplers
         rows = table([name])
