@@ -193,8 +193,11 @@ def set_up(
     """The compiled model, and batches for training and for validation."""
     devices.check_same(
         {
-            "settings and data": [description.to_json(), train.model_dump()],
-            initial_weights.SETTING: initial_weights.facts(train.initial_weights),
+            "settings and data": [
+                description.to_json(),
+                train.model_dump(),
+                initial_weights.facts(train.initial_weights),
+            ],
             "code": resume.code(),
             "versions": runtime.versions(),
             "runtime.precision": keras.config.dtype_policy().name,

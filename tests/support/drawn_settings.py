@@ -65,6 +65,7 @@ network = st.fixed_dictionaries(
                 "width": st.sampled_from([4, 8]),
                 "layers": st.integers(1, 2),
                 "heads": st.sampled_from([1, 2, 4]),
+                "pooled": flags,
                 "levels": st.lists(
                     st.integers(0, 2), min_size=1, max_size=2, unique=True
                 ),
