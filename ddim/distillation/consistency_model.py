@@ -88,7 +88,7 @@ class ConsistencyModel(DiffusionModel):
     def _between_levels(self, inputs: dict[str, Tensor]) -> dict:
         """An image and noise at two levels belong to one end (arXiv 2406.14548)."""
         # 1. Draw noises and levels t, and r below each.
-        images, _ = self._mirror(inputs, training=True)
+        images, _ = self._mirror(inputs, self.random, training=True)
         noises = keras.random.normal(ops.shape(images), seed=self.random)
         rates = self.levels(self.schedule, ops.shape(images)[0], self.random)
         sigmas = rates[1] / rates[0]

@@ -257,6 +257,13 @@ def guidance_needs_dropped_labels(params: Section) -> Iterator[Mistake]:
         )
 
 
+def statistics_are_of_batches(params: Section) -> Iterator[Mistake]:
+    count, normalization = params.train.batch_statistics, params.network.normalization
+    if count and normalization != "batch":
+        expected = f"0 with network.normalization: {normalization}"
+        yield "train.batch_statistics", expected, count
+
+
 def augmentation_is_told(params: Section) -> Iterator[Mistake]:
     """A network that is not told draws warped images."""
     if params.train.augmentation and not params.network.augmentation:

@@ -199,6 +199,7 @@ class TrainParams(Section):
     ema_decay: Annotated[Real, Field(ge=0, lt=1)]
     ema_sigma_rel: SigmaRel
     ema_candidates: Annotated[tuple[SigmaRel, ...], EachOnce]
+    batch_statistics: Annotated[Integer, Field(ge=0, le=100_000)]
     keep: Keep
     horizontal_flips: Flag
     augmentation: Annotated[Real, Field(ge=0, le=1)]
@@ -340,6 +341,7 @@ class Params(Section):
         cross_checks.captions_need_images_with_them,
         cross_checks.clip_reads_texts,
         cross_checks.guidance_needs_dropped_labels,
+        cross_checks.statistics_are_of_batches,
         cross_checks.augmentation_is_told,
         cross_checks.pairing_fits,
         cross_checks.pictures_are_drawable,

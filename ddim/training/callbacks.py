@@ -169,7 +169,7 @@ class EpochFile(keras.callbacks.Callback):
 
 
 class KeepBest(EpochFile):
-    """Saves the EMA weights of the epoch with the lowest `val_kid`.
+    """Saves the weights of `network` after the epoch with the lowest `val_kid`.
 
     With `last` those of every epoch, so that the last one's remain.
     """
@@ -178,6 +178,7 @@ class KeepBest(EpochFile):
 
     def __init__(
         self,
+        network: keras.Model,
         folder: Path,
         best: float = math.inf,
         epoch: int = 0,
@@ -185,12 +186,13 @@ class KeepBest(EpochFile):
         last: bool = False,
     ) -> None:
         super().__init__(folder, epoch)
+        self.network = network
         self.best, self.last = best, last
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         if not math.isfinite(logs["val_kid"]):
             raise NotFiniteError(self.model, "val_kid", logs["val_kid"], epoch)
-        self.offer(logs["val_kid"], epoch + 1, self.model.ema_network)
+        self.offer(logs["val_kid"], epoch + 1, self.network)
 
     def offer(self, val_kid: float, epoch: int, network: keras.Model) -> None:
         """Save these weights if their `val_kid` is the lowest, or with `last`."""

@@ -5,7 +5,7 @@ generators that are seeded anew every epoch, so an epoch can be repeated alone.
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -36,6 +36,17 @@ TRACKED = ("noise", "image", "velocity")
 
 VALIDATION_EPOCH = 2**32 - 1
 """Stands for the epoch in the seed of validation: the same noise every time."""
+
+
+class Noised(NamedTuple):
+    """Normalized images and noises (n, h, w, c), at rates (n, 1, 1, 1)."""
+
+    images: Tensor
+    noises: Tensor
+    signal_rates: Tensor
+    noise_rates: Tensor
+    network_inputs: list[Tensor]
+    """Noisy images, noise powers, and what the network is told."""
 
 
 class DiffusionModel(AveragedModel):
@@ -98,9 +109,31 @@ class DiffusionModel(AveragedModel):
         if training:
             self._update_ema()
         random = self.random if training else self.validation_random
+        noised = self.noised(inputs, random, training)
+        # 3. The network predicts one component; its other inputs are the noise power
+        # and its conditions.
+        network = self.network if training else self.ema_network
+        prediction = ops.cast(
+            network(noised.network_inputs, training=training), "float32"
+        )
+        # 4. The other components follow from it (arXiv 2202.00512, app. D).
+        images, noises, *rates, (noisy_images, *_) = noised
+        return {
+            "true": components(images, noises, *rates),
+            "predicted": split(self.prediction, noisy_images, prediction, *rates),
+            "snr": (noised.signal_rates / noised.noise_rates) ** 2,
+        }
+
+    def noised(
+        self,
+        inputs: dict[str, Tensor],
+        random: keras.random.SeedGenerator,
+        training: bool,
+    ) -> Noised:
+        """A batch with noise, as the network sees it in training or validation."""
         # 1. Draw noises and noise levels (DDPM, arXiv 2006.11239, algorithm 1).
-        images, noises = self._mirror(inputs, training)
-        images, told = self._augment(images, training)
+        images, noises = self._mirror(inputs, random, training)
+        images, told = self._augment(images, random, training)
         if noises is None:
             noises = keras.random.normal(ops.shape(images), seed=random)
         signal_rates, noise_rates = self.noise_levels(
@@ -108,22 +141,9 @@ class DiffusionModel(AveragedModel):
         )
         # 2. noisy = signal_rate image + noise_rate noise (DDIM, 2010.02502, eq. 4).
         noisy_images = mix(images, noises, signal_rates, noise_rates)
-        # 3. The network predicts one component; its other inputs are the noise power
-        # and its conditions.
-        network = self.network if training else self.ema_network
-        conditions = [*self._conditions(inputs, training), *told]
-        prediction = ops.cast(
-            network([noisy_images, noise_rates**2, *conditions], training=training),
-            "float32",
-        )
-        # 4. The other components follow from it (arXiv 2202.00512, app. D).
-        return {
-            "true": components(images, noises, signal_rates, noise_rates),
-            "predicted": split(
-                self.prediction, noisy_images, prediction, signal_rates, noise_rates
-            ),
-            "snr": (signal_rates / noise_rates) ** 2,
-        }
+        conditions = self._conditions(inputs, random, training)
+        network_inputs = [noisy_images, noise_rates**2, *conditions, *told]
+        return Noised(images, noises, signal_rates, noise_rates, network_inputs)
 
     def compute_loss(
         self,
@@ -180,32 +200,42 @@ class DiffusionModel(AveragedModel):
         return (ops.cast(images, "float32") / self._white - self._mean) / self._std
 
     def _mirror(
-        self, inputs: dict[str, Tensor], training: bool
+        self,
+        inputs: dict[str, Tensor],
+        random: keras.random.SeedGenerator,
+        training: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Images, normalized, and the noises that are paired with them, if they are."""
         images, noises = self._normalize(inputs["images"]), inputs.get("noises")
         if training and self.settings.horizontal_flips:
             shape = (ops.shape(images)[0], 1, 1, 1)
-            flip = keras.random.uniform(shape, seed=self.random) < 0.5
+            flip = keras.random.uniform(shape, seed=random) < 0.5
             images = ops.where(flip, ops.flip(images, axis=2), images)
             if noises is not None:  # as near as before, if both are mirrored
                 noises = ops.where(flip, ops.flip(noises, axis=2), noises)
         return images, noises
 
-    def _augment(self, images: Tensor, training: bool) -> tuple[Tensor, list[Tensor]]:
+    def _augment(
+        self, images: Tensor, random: keras.random.SeedGenerator, training: bool
+    ) -> tuple[Tensor, list[Tensor]]:
         """Images, and what the network is told of it, if it is told."""
         probability = self.settings.augmentation
         if training and probability:
-            images, numbers = augment(images, probability, self.random)
+            images, numbers = augment(images, probability, random)
             return images, [numbers]
         return images, unaugmented(self.network, ops.shape(images)[0])
 
-    def _conditions(self, inputs: dict[str, Tensor], training: bool) -> list[Tensor]:
+    def _conditions(
+        self,
+        inputs: dict[str, Tensor],
+        random: keras.random.SeedGenerator,
+        training: bool,
+    ) -> list[Tensor]:
         """What the network is told of the images; in training it is hidden of some."""
         if not training:
             return self.conditioning.given(inputs)
         share = self.settings.label_dropout
-        return self.conditioning.hidden(inputs, share, self.random)
+        return self.conditioning.hidden(inputs, share, random)
 
 
 def per_image(errors: Tensor) -> Tensor:

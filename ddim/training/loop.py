@@ -44,15 +44,17 @@ def run(
     mixing: Callable[[callbacks.KeepBest], list[mixes.MixAverages]] = lambda best: [],
     more_callbacks: Sequence[keras.callbacks.Callback] = (),
     keep_last: bool = False,
+    network: keras.Model | None = None,
 ) -> tuple[list[dict], callbacks.KeepBest]:
     """Train one phase after another, from where the state in `work` stands.
 
     `figures` add val_kid to the logs, `draw` returns the picture of an epoch. Leaves
-    the best EMA weights, or those of the last epoch with `keep_last`, the history and
-    the pictures where `paths` says.
+    the best weights of `network`, by default the averaged one, or those of the last
+    epoch with `keep_last`, the history and the pictures where `paths` says.
     """
     state = resume.restore(work, callbacks.state_variables(model))
     best = callbacks.KeepBest(
+        network or model.ema_network,
         work,
         state.get("best_val_kid", float("inf")),
         state.get("best_epoch", 0),

@@ -8,7 +8,6 @@ after 50 epochs the shares' sizes add up to 60, which would magnify float16's ro
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import keras
@@ -20,6 +19,7 @@ from ddim.networks.description import Description
 from ddim.sampling.generator import compile_generator
 from ddim.settings.sections import TrainParams
 from ddim.training import devices, ema
+from ddim.training.batch_statistics import BatchStatistics
 from ddim.training.callbacks import EpochFile, KeepBest, ValKid
 
 VAL_KID = "val_kid_ema_"
@@ -40,6 +40,7 @@ def make(
     work: Path,
     val_kid: ValKid,
     autoencoder: keras.Model | None,
+    statistics_of: Callable[[keras.Model], BatchStatistics],
     best: KeepBest,
 ) -> list["MixAverages"]:
     """The callback that tries `train.ema_candidates`, if there are any."""
@@ -48,7 +49,12 @@ def make(
     with devices.own():
         network = description.build_network()
     generator = compile_generator(network, description, train.batch_size, autoencoder)
-    measure = partial(val_kid.of, generator)
+    statistics = statistics_of(network)
+
+    def measure() -> float:
+        statistics.measure(train.epochs - 1)
+        return val_kid.of(generator)
+
     return [
         MixAverages(work, train.ema_candidates, train.epochs, best, network, measure)
     ]

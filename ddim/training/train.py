@@ -50,6 +50,7 @@ from ddim.training import (
     optimizers,
     resume,
 )
+from ddim.training.batch_statistics import BatchStatistics, MeasuredAverage
 from ddim.training.batches import Batches
 from ddim.training.diffusion_model import DiffusionModel
 
@@ -166,9 +167,13 @@ def train(
     if description.latent:
         with devices.own():
             autoencoder, _ = checkpoint.load_autoencoder(paths.autoencoder)
-    generator = compile_generator(
-        model.ema_network, description, train.batch_size, autoencoder
-    )
+    statistics_of = partial(BatchStatistics, model, training, train.batch_statistics)
+    network, measuring = model.ema_network, []
+    if train.batch_statistics:
+        with devices.own():
+            network = description.build_network()
+        measuring = [MeasuredAverage(network, statistics_of(network))]
+    generator = compile_generator(network, description, train.batch_size, autoencoder)
     method = PLAIN.replace(guidance_scale=train.guidance_scale)
     with devices.own():
         judge = val_kid(generator, train, kid, paths, train.kid_steps, method)
@@ -178,11 +183,14 @@ def train(
         description,
         work,
         paths,
-        figures=[judge],
+        figures=[*measuring, judge],
         draw=partial(sample_grid, generator, train, train.sample_steps, method),
-        mixing=partial(mixes.make, description, train, work, judge, autoencoder),
+        mixing=partial(
+            mixes.make, description, train, work, judge, autoencoder, statistics_of
+        ),
         more_callbacks=more_callbacks,
         keep_last=train.keep == "last",
+        network=network,
     )
     files.write_json(paths.training, _summary(rows, best) | cost(model.network))
 

@@ -99,6 +99,7 @@ train = st.fixed_dictionaries(
         "ema_decay": st.sampled_from([0.0, 0.5, 0.999]),
         "ema_sigma_rel": st.sampled_from([0.015, 0.1, 0.25]),
         "ema_candidates": st.sampled_from([[], [0.015, 0.25]]),
+        "batch_statistics": st.sampled_from([0, 0, 0, 2]),
         "horizontal_flips": flags,
         "augmentation": st.sampled_from([0.0, 0.0, 0.1, 1.0]),
         "label_dropout": st.sampled_from([0.0, 0.1, 1.0]),

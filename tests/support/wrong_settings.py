@@ -104,6 +104,7 @@ SINGLE = [
     ("train.ema_decay", 1.0, "received 1.0"),
     ("train.ema_sigma_rel", 0.3, "expected 0.25 or less; received 0.3"),
     ("train.keep", "first", "expected 'best' or 'last'"),
+    ("train.batch_statistics", -1, "expected 0 or more"),
     ("train.ema_candidates", [0.1, 0.1], "expected each entry once"),
     ("train.ema_candidates", [0.1, 0.001], "expected 0.015 or more"),
     ("train.horizontal_flips", "true", "expected true or false; received 'true'"),
@@ -306,6 +307,11 @@ COMBINED = [
         {"train.ema_candidates": [0.1], "train.epochs": 1001},
         "train.epochs",
         "expected 1000 or less with ema_candidates; received 1001",
+    ),
+    (
+        {"train.batch_statistics": 8, "network.normalization": "layer"},
+        "train.batch_statistics",
+        "expected 0 with network.normalization: layer; received 8",
     ),
     (
         {"train.ema_candidates": [0.1], "train.keep": "last"},

@@ -27,6 +27,7 @@ SETTINGS = {
         "noise_levels": "stratified",
         "pairing": "immiscible",
         "loss_weighting": "learned",
+        "batch_statistics": 2,
         "devices": 2,
     },
     "runtime": {"backend": "jax"},

@@ -217,9 +217,9 @@ def test_augments_in_training_only_and_tells_the_network():
     np.testing.assert_array_equal(plain, numpy(off._normalize(batch["images"])))
     kept = numpy(model(batch, training=False)["true"].images)
     np.testing.assert_array_equal(kept, plain)
-    assert not numpy(model._augment(plain, training=False)[1][0]).any()
+    assert not numpy(model._augment(plain, model.random, training=False)[1][0]).any()
     model.seed_epoch(2)
-    warped, (told,) = model._augment(plain, training=True)
+    warped, (told,) = model._augment(plain, model.random, training=True)
     as_told = [not any(row) for row in numpy(told)]
     as_they_were = [
         np.array_equal(a, b) for a, b in zip(numpy(warped), plain, strict=True)
@@ -252,10 +252,12 @@ def test_noises_of_the_inputs_are_taken_and_mirrored_with_their_images():
 def test_labels_are_dropped_at_the_stated_share_in_training_only():
     model = make_model(classes=4, label_dropout=0.25)
     labels = ops.zeros((4000,), dtype="int32")
-    dropped = numpy(model._conditions({"labels": labels}, training=True)[0])
+    dropped = numpy(
+        model._conditions({"labels": labels}, model.random, training=True)[0]
+    )
     assert set(np.unique(dropped)) == {0, 4}
     assert (dropped == 4).mean() == pytest.approx(0.25, abs=0.03)
-    kept = numpy(model._conditions({"labels": labels}, training=False)[0])
+    kept = numpy(model._conditions({"labels": labels}, model.random, training=False)[0])
     assert not kept.any()
 
 
