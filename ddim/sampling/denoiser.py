@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ddim.diffusion import guidance
 from ddim.diffusion.parametrization import split
 from ddim.networks.conditioning import UNCONDITIONAL, Conditioning
 from ddim.networks.unet import unaugmented
@@ -17,10 +18,8 @@ class Denoiser(keras.Model):
 
     Inputs: `noisy_images` (n, h, w, c), `signal_rates` and `noise_rates` (1, 1, 1, 1)
     and, for a conditional network, its rows (n, ...), such as `labels`, and
-    `guidance_scale` (); with these, noises = unconditional + scale (conditional -
-    unconditional) (arXiv 2207.12598, eq. 6), where scale 1 is the plain conditional
-    prediction. Rows called `against` take the place of those that tell nothing, in the
-    unconditional part.
+    `guidance_scale` (), see `ddim.diffusion.guidance`. Rows called `against` take the
+    place of those that tell nothing, in the unconditional part.
     """
 
     def __init__(
@@ -47,7 +46,7 @@ class Denoiser(keras.Model):
             inputs, against or self.conditioning.empty(inputs)
         )
         scale = inputs["guidance_scale"]
-        noises = unconditional[1] + scale * (conditional[1] - unconditional[1])
+        noises = guidance.guide(conditional[1], unconditional[1], scale)
         images = (inputs["noisy_images"] - inputs["noise_rates"] * noises) / inputs[
             "signal_rates"
         ]

@@ -228,6 +228,7 @@ def classes_need_a_conditional_network(params: Section) -> Iterator[Mistake]:
     classes, text = params.network.class_conditional, params.network.text.enabled
     for key, allowed, received, known in (
         ("sampling.guidance_scale", 1.0, params.sampling.guidance_scale, text),
+        ("train.model_guidance", 1.0, params.train.model_guidance, text),
         ("train.guidance_scale", 1.0, params.train.guidance_scale, text),
         ("evaluate.guidance_scales", [], list(params.evaluate.guidance_scales), text),
         ("render.classes", [], list(params.render.classes), False),
@@ -242,6 +243,7 @@ def classes_need_a_conditional_network(params: Section) -> Iterator[Mistake]:
 def guidance_needs_dropped_labels(params: Section) -> Iterator[Mistake]:
     """Guidance extrapolates from no class or caption, which label dropout trains."""
     scales = {
+        params.train.model_guidance,
         params.train.guidance_scale,
         params.sampling.guidance_scale,
         *params.evaluate.guidance_scales,

@@ -204,6 +204,7 @@ class TrainParams(Section):
     horizontal_flips: Flag
     augmentation: Annotated[Real, Field(ge=0, le=1)]
     label_dropout: Annotated[Real, Field(ge=0, le=1)]
+    model_guidance: Annotated[Real, Field(ge=1, le=100)]
     kid_images: Images | None
     kid_steps: Steps
     guidance_scale: Guidance

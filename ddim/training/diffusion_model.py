@@ -11,9 +11,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from ddim.diffusion import noise_levels, schedules
+from ddim.diffusion import guidance, noise_levels, schedules
 from ddim.diffusion.losses import LOSSES, WEIGHTINGS
-from ddim.diffusion.parametrization import components, mix, split
+from ddim.diffusion.parametrization import (
+    Components,
+    components,
+    from_noises,
+    mix,
+    split,
+)
 from ddim.networks.description import Description
 from ddim.networks.unet import unaugmented
 from ddim.settings.sections import TrainParams
@@ -45,8 +51,16 @@ class Noised(NamedTuple):
     noises: Tensor
     signal_rates: Tensor
     noise_rates: Tensor
-    network_inputs: list[Tensor]
-    """Noisy images, noise powers, and what the network is told."""
+    noisy_images: Tensor
+    conditions: list[Tensor]
+    """Rows, of some images those that tell nothing."""
+    told: list[Tensor]
+    """Of their augmentation."""
+
+    @property
+    def network_inputs(self) -> list[Tensor]:
+        """As the network takes them."""
+        return [self.noisy_images, self.noise_rates**2, *self.conditions, *self.told]
 
 
 class DiffusionModel(AveragedModel):
@@ -113,16 +127,12 @@ class DiffusionModel(AveragedModel):
         # 3. The network predicts one component; its other inputs are the noise power
         # and its conditions.
         network = self.network if training else self.ema_network
-        prediction = ops.cast(
-            network(noised.network_inputs, training=training), "float32"
-        )
-        # 4. The other components follow from it (arXiv 2202.00512, app. D).
-        images, noises, *rates, (noisy_images, *_) = noised
-        return {
-            "true": components(images, noises, *rates),
-            "predicted": split(self.prediction, noisy_images, prediction, *rates),
-            "snr": (noised.signal_rates / noised.noise_rates) ** 2,
-        }
+        predicted = self._separate(network, noised, training)
+        true = components(*noised[:4])
+        if training and self.settings.model_guidance != 1:
+            true = self._guided(noised, self.conditioning.empty(inputs))
+        snr = (noised.signal_rates / noised.noise_rates) ** 2
+        return {"true": true, "predicted": predicted, "snr": snr}
 
     def noised(
         self,
@@ -142,8 +152,30 @@ class DiffusionModel(AveragedModel):
         # 2. noisy = signal_rate image + noise_rate noise (DDIM, 2010.02502, eq. 4).
         noisy_images = mix(images, noises, signal_rates, noise_rates)
         conditions = self._conditions(inputs, random, training)
-        network_inputs = [noisy_images, noise_rates**2, *conditions, *told]
-        return Noised(images, noises, signal_rates, noise_rates, network_inputs)
+        return Noised(
+            images, noises, signal_rates, noise_rates, noisy_images, conditions, told
+        )
+
+    def _separate(
+        self, network: keras.Model, noised: Noised, training: bool = False
+    ) -> Components:
+        prediction = network(noised.network_inputs, training=training)
+        prediction = ops.cast(prediction, "float32")
+        # 4. The other components follow from it (arXiv 2202.00512, app. D).
+        rates = noised.signal_rates, noised.noise_rates
+        return split(self.prediction, noised.noisy_images, prediction, *rates)
+
+    def _guided(self, noised: Noised, empty: list[Tensor]) -> Components:
+        """In place of the true components, by what the average tells of conditions."""
+        conditional, unconditional = (
+            ops.stop_gradient(self._separate(self.ema_network, one).noises)
+            for one in (noised, noised._replace(conditions=empty))
+        )
+        noises = guidance.target(
+            noised.noises, conditional, unconditional, self.settings.model_guidance
+        )
+        rates = noised.signal_rates, noised.noise_rates
+        return from_noises(noised.noisy_images, noises, *rates)
 
     def compute_loss(
         self,

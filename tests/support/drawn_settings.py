@@ -103,6 +103,7 @@ train = st.fixed_dictionaries(
         "horizontal_flips": flags,
         "augmentation": st.sampled_from([0.0, 0.0, 0.1, 1.0]),
         "label_dropout": st.sampled_from([0.0, 0.1, 1.0]),
+        "model_guidance": st.sampled_from([1.0, 1.0, 2.0]),
         "guidance_scale": st.sampled_from([1.0, 1.0, 3.0]),
     }
 )

@@ -104,6 +104,7 @@ SINGLE = [
     ("train.ema_decay", 1.0, "received 1.0"),
     ("train.ema_sigma_rel", 0.3, "expected 0.25 or less; received 0.3"),
     ("train.keep", "first", "expected 'best' or 'last'"),
+    ("train.model_guidance", 0.5, "expected 1 or more"),
     ("train.batch_statistics", -1, "expected 0 or more"),
     ("train.ema_candidates", [0.1, 0.1], "expected each entry once"),
     ("train.ema_candidates", [0.1, 0.001], "expected 0.015 or more"),
@@ -321,6 +322,11 @@ COMBINED = [
     (
         {"sampling.guidance_scale": 3.0},
         "sampling.guidance_scale",
+        "expected 1.0 with network.class_conditional: false; received 3.0",
+    ),
+    (
+        {"train.model_guidance": 3.0},
+        "train.model_guidance",
         "expected 1.0 with network.class_conditional: false; received 3.0",
     ),
     (

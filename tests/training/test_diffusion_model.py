@@ -231,6 +231,41 @@ def test_augments_in_training_only_and_tells_the_network():
     np.testing.assert_array_equal(again, numpy(warped))
 
 
+@pytest.mark.parametrize("prediction", ["noise", "velocity"])
+def test_model_guidance_moves_what_is_learnt(prediction):
+    """By what the averaged network makes of the labels, where they are not hidden."""
+    inputs = {"images": images(64), "labels": np.arange(64) % 4}
+    model = make_model(prediction, 4, model_guidance=2.0, label_dropout=0.5)
+    random = np.random.default_rng(1)
+    for weight in model.network.trainable_weights:  # else it predicts zeros
+        weight.assign(random.normal(scale=0.1, size=weight.shape))
+    model.seed_epoch(0)
+    outputs = model(inputs, training=True)
+    model.seed_epoch(0)
+    noised = model.noised(inputs, model.random, training=True)
+    signal_rates, noise_rates = numpy(noised.signal_rates), numpy(noised.noise_rates)
+    noisy_images = numpy(noised.noisy_images)
+    noises = []
+    for labels in (noised.conditions[0], ops.full((64,), 4)):
+        predicted = numpy(
+            model.ema_network([noised.noisy_images, noised.noise_rates**2, labels])
+        )
+        if prediction == "velocity":
+            predicted = noise_rates * noisy_images + signal_rates * predicted
+        noises.append(predicted)
+    moved = (noises[0] - noises[1]) / 2
+    hidden = numpy(noised.conditions[0]) == 4
+    assert 10 < hidden.sum() < 54
+    assert not moved[hidden].any()
+    assert np.abs(moved[~hidden]).max() > 0.01
+    expected = numpy(noised.noises) + moved
+    np.testing.assert_allclose(numpy(outputs["true"].noises), expected, atol=1e-5)
+    mixed = signal_rates * numpy(outputs["true"].images) + noise_rates * expected
+    np.testing.assert_allclose(mixed, noisy_images, atol=1e-4)
+    true = model(inputs, training=False)["true"]  # validation knows no guidance
+    assert numpy(true.noises).std() == pytest.approx(1.0, abs=0.02)
+
+
 def test_noises_of_the_inputs_are_taken_and_mirrored_with_their_images():
     model = make_model(horizontal_flips=True)
     noises = np.random.default_rng(1).normal(size=(64, 16, 16, 3)).astype(np.float32)
