@@ -76,6 +76,7 @@ def draw(model, description, settings: params.Params) -> np.ndarray:
         description.image_shape,
         settings.sampling.batch_size,
         description.conditioning,
+        description.low_frequencies,
     )
     method = Method.from_settings(settings.sampling, settings.render.sampler)
     steps, seed = settings.render.diffusion_steps, settings.render.seed
