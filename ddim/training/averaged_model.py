@@ -43,3 +43,11 @@ def set_seed(generator: keras.random.SeedGenerator, *entropy: int) -> None:
     """Start a generator anew, from these numbers."""
     state = np.random.SeedSequence(entropy).generate_state(1, np.uint32)
     generator.state.assign(np.array([state[0], 0], np.uint32))
+
+
+def seed_dropout(network: keras.Model, *entropy: int) -> None:
+    """Start the generator of each layer that drops values anew, from these numbers."""
+    dropout = keras.layers.Dropout
+    layers = (one for one in network.layers if isinstance(one, dropout))
+    for number, layer in enumerate(layers, 1):
+        set_seed(layer.seed_generator, *entropy, number)

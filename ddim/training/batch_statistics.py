@@ -16,7 +16,7 @@ from keras import ops
 from ddim import runtime
 from ddim.networks.fast_layers import BatchNormalization
 from ddim.training import devices
-from ddim.training.averaged_model import set_seed
+from ddim.training.averaged_model import seed_dropout, set_seed
 from ddim.training.batches import Batches
 from ddim.training.diffusion_model import DiffusionModel, Noised
 
@@ -52,6 +52,7 @@ class BatchStatistics:
             return
         self.batches.start_epoch(epoch)
         set_seed(self.moments.random, self.seed, epoch, MEASURED)
+        seed_dropout(self.moments.network, self.seed, epoch, MEASURED)
         with devices.own():
             found = [
                 self.moments.predict_on_batch(*self.batches[index])

@@ -25,7 +25,7 @@ from ddim.networks.unet import unaugmented
 from ddim.settings.sections import TrainParams
 from ddim.training import ema, initial_weights, uncertainty
 from ddim.training.augmentation import augment
-from ddim.training.averaged_model import AveragedModel, set_seed
+from ddim.training.averaged_model import AveragedModel, seed_dropout, set_seed
 
 Tensor = Any
 
@@ -113,10 +113,7 @@ class DiffusionModel(AveragedModel):
         """Besides, of validation and of each layer that drops values."""
         super().seed_epoch(epoch)
         set_seed(self.validation_random, self.settings.seed, VALIDATION_EPOCH)
-        dropout = keras.layers.Dropout
-        layers = (one for one in self.network.layers if isinstance(one, dropout))
-        for number, layer in enumerate(layers, 1):
-            set_seed(layer.seed_generator, self.settings.seed, epoch, number)
+        seed_dropout(self.network, self.settings.seed, epoch)
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict:
         """True and predicted components of the images with noise, and their SNR."""

@@ -133,11 +133,12 @@ def test_runs_repeat_themselves_to_the_byte(settings, paths):
 
 def test_a_resumed_training_equals_an_uninterrupted_one(paths, monkeypatch):
     settings = tiny_settings(
+        network={"dropout": 0.1},
         train={
             "loss_weighting": "learned",
             "pairing": "immiscible",
             "batch_statistics": 2,
-        }
+        },
     )
     whole, work = run(settings, paths, name="whole")
     with np.load(work / resume.STATE) as state:
