@@ -135,33 +135,6 @@ def test_an_ablation_of_the_loss_reruns_what_depends_on_it_and_no_more(
     assert "mse" in names
 
 
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        ("evaluate.subsets=2", ["evaluate"]),
-        ("render.scale=1", ["render"]),
-        ("sampling.grid=karras", ["evaluate", "render"]),
-        ("diffusion.schedule=linear", TRAINED),
-        ("data.seed=5", STAGES),
-    ],
-)
-def test_a_setting_reaches_the_stages_it_is_for(project, override, expected):
-    """Stages that a changed setting makes DVC call changed, and those after them."""
-    path = project / "params.yaml"
-    before = path.read_text()
-    settings = yaml.safe_load(before)
-    section, assignment = override.split(".")
-    key, value = assignment.split("=")
-    settings[section][key] = yaml.safe_load(value)
-    path.write_text(yaml.safe_dump(settings))
-    try:
-        planned = dvc(project, "repro", "--dry")
-    finally:
-        path.write_text(before)
-    assert stages_run(planned)[0] == expected[0]
-    assert set(stages_run(planned)) <= set(expected)
-
-
 def test_the_best_of_the_trained_models_is_named(project, ablation):
     client = client_of(project)
     (model,) = client.search_registered_models()
@@ -212,6 +185,7 @@ def test_one_mlflow_run_per_trained_model_holds_what_three_stages_log(
     }
 
 
+@pytest.mark.slow
 def test_an_export_draws_the_same_picture_somewhere_else(project, tmp_path):
     dvc(project, "ddim", "export", str(tmp_path / "model"))
     shutil.copytree(project / "ddim", tmp_path / "ddim")

@@ -60,6 +60,7 @@ def project(tmp_path_factory) -> Iterator[Path]:
         patch.chdir(folder)
         with Repo.init(no_scm=True) as repo:
             repo.commit(force=True)
+        assert stale() == NOTHING
         yield folder
 
 
@@ -82,12 +83,34 @@ def test_every_room_is_in_the_table():
 def test_an_edit_of_a_room_reruns_the_stages_that_use_it(project, room):
     file = max((project / "ddim" / room).glob("*.py"), key=lambda file: file.name)
     before = file.read_bytes()
-    assert stale() == NOTHING
     file.write_bytes(before + b"\n# edited\n")
     try:
         assert stale() == RERUNS[room]
     finally:
         file.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "expected"),
+    [
+        ("evaluate", "subsets", 2, {"evaluate"}),
+        ("render", "scale", 1, {"render"}),
+        ("sampling", "grid", "karras", {"evaluate", "render"}),
+        ("diffusion", "schedule", "linear", {"train"}),
+        ("data", "seed", 5, {"prepare"}),
+    ],
+)
+def test_a_setting_reruns_the_stages_it_is_for(project, section, key, value, expected):
+    """And those after them, where what they make comes out otherwise."""
+    path = project / "params.yaml"
+    before = path.read_text()
+    settings = yaml.safe_load(before)
+    settings[section][key] = value
+    path.write_text(yaml.safe_dump(settings))
+    try:
+        assert stale() == expected
+    finally:
+        path.write_text(before)
 
 
 def test_what_python_leaves_beside_the_code_reruns_nothing(project):

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from itertools import cycle
 
 import pytest
 import yaml
@@ -148,8 +149,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize("elsewhere", ELSEWHERE)
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize(("name", "elsewhere"), zip(SINGLE, cycle(ELSEWHERE)))
 def test_dvc_makes_params_yaml_the_recipe_whatever_it_holds(workspace, name, elsewhere):
     write(workspace, recipes.apply(DEFAULTS, ELSEWHERE[elsewhere]))
     arguments = run_command(name, cwd=workspace).stdout.split()

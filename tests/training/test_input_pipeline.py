@@ -111,6 +111,7 @@ def test_several_steps_at_once_train_the_same_on_jax():
     assert found["single"]["indices"] == [False, False]
 
 
+@pytest.mark.slow
 def test_several_steps_at_once_train_the_same_on_tensorflow():
     assert_same_training(train(1), train(AT_ONCE))
 

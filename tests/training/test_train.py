@@ -107,6 +107,7 @@ def test_keeps_the_last_epoch_where_the_settings_say_so(settings, paths, monkeyp
     assert kept["rising"] == kept["falling"]
 
 
+@pytest.mark.slow
 def test_trains_in_mixed_precision_too(settings, paths):
     """Losses and val_kid are close to those in float32, from the same draws."""
     whole, work = run(settings, paths, epochs=1, name="whole")
