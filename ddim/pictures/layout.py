@@ -26,8 +26,8 @@ LEAST_SPACE = 4
 MARGIN = 8
 LONGEST_ROW = 32
 """Letters in a line of a row's name."""
-LEAST_LETTERS = 12
-"""In a line of a caption, however narrow the picture is."""
+LEAST_WIDTH = 360
+"""Pixels that a caption has, however narrow the picture is."""
 GAP = 12
 """Pixels between pictures side by side."""
 CELL_GAP = 2
@@ -77,12 +77,16 @@ def _font_for(names: Sequence[str], width: int) -> Font:
 
 
 def with_caption(picture: Picture, text: str) -> Picture:
-    """The picture with a sentence above it, in as many lines as it takes."""
+    """The picture with a sentence above it, in as many lines as it takes.
+
+    A narrow picture has white at its right.
+    """
     font = ImageFont.load_default(FONT_SIZE)
-    letters = (picture.shape[1] - 2 * MARGIN) * len(text) / font.getlength(text)
-    lines = textwrap.wrap(text, max(LEAST_LETTERS, int(letters)))
+    right = max(0, LEAST_WIDTH - picture.shape[1])
+    width = picture.shape[1] + right - 2 * MARGIN
+    lines = textwrap.wrap(text, int(width * len(text) / font.getlength(text)))
     top = LINE_HEIGHT * len(lines)
-    image = ImageOps.expand(to_pillow(picture), (0, top, 0, 0), "white")
+    image = ImageOps.expand(to_pillow(picture), (0, top, right, 0), "white")
     draw = ImageDraw.Draw(image)
     for k, line in enumerate(lines):
         place = (MARGIN, (k + 0.5) * LINE_HEIGHT)

@@ -61,12 +61,13 @@ def test_images_of_a_sheet_are_a_little_apart():
 
 
 def test_a_caption_takes_as_many_lines_as_it_needs():
-    text = "a sentence that explains a picture"
-    heights = [
-        layout.with_caption(np.zeros((8, width, 3), np.uint8), text).shape[0] - 8
-        for width in (500, 200, 20)
-    ]
-    assert heights[0] == layout.LINE_HEIGHT < heights[1] < heights[2]
+    text = "a sentence that explains at length a picture of flowers"
+    (whole, _), (half, _), (narrow, width) = (
+        layout.with_caption(np.zeros((8, width, 3), np.uint8), text).shape[:2]
+        for width in (800, 400, 20)
+    )
+    assert whole - 8 == layout.LINE_HEIGHT < half - 8 <= narrow - 8
+    assert width == layout.LEAST_WIDTH
 
 
 def test_names_are_as_small_as_their_columns_want():
