@@ -125,7 +125,7 @@ report: setup
 
 # What a team shares, until Ctrl-C; everything lies in the folder servers/.
 servers: setup .venv/servers.txt
-	python -m ddim.tracking servers --port $(PORT)
+	python -m ddim.tracking servers --port $(PORT) $(if $(FOLDER),--folder $(FOLDER))
 
 ui: setup
 	python -m ddim.tracking ui --port $(PORT)

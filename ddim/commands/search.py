@@ -11,7 +11,7 @@ from ddim.errors import DdimError
 from ddim.experiments import home as homes
 from ddim.experiments import search as searches
 from ddim.experiments import studies, sweep
-from ddim.experiments.engine import Engine
+from ddim.experiments.engine import DONE, Engine
 from ddim.experiments.sweep import Experiment
 
 FOLDER = Path("searches")
@@ -36,11 +36,19 @@ def search(options: Search) -> None:
         run = searches.Search(plan, study, engine, at_once)
         for _ in run.run(options.trials):
             view.show(engine.progress)
+        done = [name for name, one in engine.progress.items() if one.state == DONE]
+    if options.through and done:
+        homes.fetch(options.through, done)
     _print(study, plan.name, as_json=options.as_json)
 
 
 def _plan(options: Search) -> searches.Plan:
     """Checked before anything runs: a setting that is wrong would fail every trial."""
+    if options.through and "://" not in (options.storage or ""):
+        raise DdimError(
+            "--storage: expected a database that the nodes reach, as postgresql://..., "
+            f"with --through; received {options.storage or 'none'}"
+        )
     name = options.name or options.space.stem
     space = searches.read_space(options.space)
     (fixed,) = _one(sweep.experiments(options.overrides))

@@ -25,14 +25,19 @@ class Home:
     project: str | None
     """The project's folder on a disk that every worker sees, if there is one."""
     data: Mapping[str, Any]
-    """DVC's settings for a clone: its remotes, or the folder of a shared cache."""
+    """DVC's settings for a clone: its remotes, and the folder of a shared cache."""
     identity: Mapping[str, str]
     """`name` and `email` of the author of experiments."""
 
     @property
     def has_remote(self) -> bool:
-        """Whether data come and go through a DVC remote, not a shared cache."""
+        """Whether a DVC remote may have what is not here yet."""
         return "remote" in self.data
+
+    @property
+    def shares_cache(self) -> bool:
+        """Whether data are in the project's own cache as soon as they are made."""
+        return "cache" in self.data
 
 
 def home(through: str | None = None) -> Home:
@@ -40,9 +45,9 @@ def home(through: str | None = None) -> Home:
 
     Workers clone its folder, which they must see; `through` names a git remote instead,
     such as origin, for workers that do not see it, unless `DDIM_PROJECT` names a folder
-    that they do. Data go through the default DVC remote if there is one, else through
-    the project's own cache. Raises `DdimError` if
-    a git remote is given without a DVC remote, or is unknown.
+    that they do. Then data go through the default DVC remote, else through the
+    project's own cache. Raises `DdimError` if a git remote is given without a DVC
+    remote, or is unknown.
     """
     from dvc.repo import Repo
 
@@ -51,6 +56,7 @@ def home(through: str | None = None) -> Home:
         default = config["core"].get("remote")
         shared = {"cache": {"dir": str(Path(repo.cache.local_cache_dir).resolve())}}
         remotes = {"remote": dict(config["remote"]), "core": {"remote": default}}
+    git_address = _address(through) if through else ""
     if through and not default:
         raise DdimError(
             f"--through {through}: expected a default DVC remote for the data "
@@ -58,9 +64,9 @@ def home(through: str | None = None) -> Home:
         )
     folder = str(Path().resolve())
     return Home(
-        git=_address(through) if through else folder,
+        git=git_address or folder,
         project=os.environ.get(PROJECT) if through else folder,
-        data=remotes if default else shared,
+        data=({} if through else shared) | (remotes if default else {}),
         identity={key: _configured(key) for key in IDENTITY},
     )
 

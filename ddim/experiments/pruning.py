@@ -13,11 +13,7 @@ import keras
 from ddim import unfinished
 from ddim.errors import DdimError
 from ddim.experiments import studies
-
-TRIAL = "DDIM_TRIAL"
-"""JSON with the storage, the study and the number of the trial."""
-PRUNED = "pruned after epoch"
-"""Attribute of a trial, and tag of its run in MLflow."""
+from ddim.experiments.studies import PRUNED, TRIAL
 
 
 class PrunedError(DdimError):

@@ -13,7 +13,7 @@ from typing import Any
 from ddim.errors import DdimError
 from ddim.experiments import studies
 from ddim.experiments.engine import DONE, Engine
-from ddim.experiments.pruning import PRUNED, TRIAL
+from ddim.experiments.studies import PRUNED, TRIAL
 from ddim.experiments.sweep import Experiment
 from ddim.settings import overrides, params
 

@@ -10,6 +10,11 @@ from typing import Any
 
 from ddim.errors import DdimError, one_line
 
+TRIAL = "DDIM_TRIAL"
+"""JSON with the storage, the study and the number of a training's trial."""
+PRUNED = "pruned after epoch"
+"""Attribute of a trial, and tag of its run in MLflow."""
+
 SAMPLERS: Mapping[str, Callable[[Any, int], Any]] = {
     "tpe": lambda optuna, seed: optuna.samplers.TPESampler(
         seed=seed, multivariate=True, constant_liar=True

@@ -64,7 +64,7 @@ class Experiment:
             apply_overrides(str(path), list(self.overrides))
         except DvcException as error:
             reason = one_line(str(error.__cause__ or error).split("\n")[0])
-            raise DdimError(f"-S: {reason}") from None
+            raise DdimError(f"-S: expected a key of params.yaml; {reason}") from None
 
 
 def experiments(
@@ -96,6 +96,11 @@ def experiments(
         ]
     for each in found:
         each.settings()
+    stages = params.read_yaml("dvc.yaml")["stages"]
+    if unknown := set(targets) - set(stages):
+        raise DdimError(
+            f"--stage: expected {', '.join(stages)}; received {', '.join(unknown)}"
+        )
     return found
 
 

@@ -26,6 +26,7 @@ from ddim import git
 from ddim.errors import DdimError, one_line, one_plain_message
 from ddim.experiments import clones
 from ddim.experiments.home import Home
+from ddim.experiments.studies import PRUNED
 from ddim.experiments.sweep import Experiment
 from ddim.paths import PATHS, PROJECT
 from ddim.training.devices import NUMBER
@@ -39,8 +40,14 @@ program, its grandchild, has then time to stop the training and to clear up.
 BEFORE_TRAIN = ("normalize", "reference", "embed", "encode")
 """The stages that make what a training reads."""
 NONE: Mapping[str, str] = MappingProxyType({})
-MET_ANOTHER = re.compile(r"\[Errno 2\].*[/\\]runs[/\\].*\.tmp'")
-"""What DVC says where another process just wrote to the run cache that they share."""
+MET_ANOTHER = re.compile(
+    r"\[Errno 2\].*[/\\]runs[/\\].*\.tmp'|failed to reproduce '[^']*': \[Errno 2\]"
+)
+"""What DVC says where another process just wrote to the cache that they share.
+
+Where a stage itself fails, DVC says `failed to run`.
+"""
+ATTEMPTS = 4
 OUTSIDE = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "DVC_STAGE", PROJECT)
 """Variables of an experiment that starts another, which must not reach it."""
 
@@ -96,7 +103,7 @@ def figures_of(experiment: Experiment, home: Home) -> dict[str, Any]:
     import dvc.api
     from dvc.exceptions import DvcException, FileMissingError, PathMissingError
 
-    config = dict(home.data) if home.has_remote else None
+    config = None if home.shares_cache else dict(home.data)
     revision = arrived(experiment, home.git)
     try:
         text = dvc.api.read(str(PATHS.training), home.git, rev=revision, config=config)
@@ -141,7 +148,7 @@ def _push(experiment: Experiment, home: Home, clone: Path) -> None:
 
     The history of runs goes along: whoever pulls it need not train for an evaluation.
     """
-    data = ["--run-cache"] if home.has_remote else ["--no-cache"]
+    data = ["--no-cache"] if home.shares_cache else ["--run-cache"]
     _dvc(clone, home, "exp", "push", *data, home.git, experiment.name)
     made = git.run(clone, "rev-parse", experiment.reference)
     there = arrived(experiment, home.git)
@@ -164,13 +171,17 @@ def _logged(
 ) -> None:
     """Run a Python module in the clone, with the clone's own code; log its output.
 
-    Once more where DVC met another process in the run cache, which it does not lock.
+    Again where DVC met another process in the cache, which it does not lock.
     """
-    code = _run(clone, home, command, variables)
-    if code and MET_ANOTHER.search(_log(clone)):
+    for _ in range(ATTEMPTS):
         code = _run(clone, home, command, variables)
+        if not (code and MET_ANOTHER.search(_log(clone))):
+            break
     if code:
-        raise DdimError(_failure(clone, command))
+        failure = _failure(clone, command)
+        if PRUNED in failure:  # as the search wanted
+            clones.log_file(clone).unlink()
+        raise DdimError(failure)
 
 
 def _run(

@@ -117,7 +117,8 @@ def between(noise: np.ndarray, share: float) -> np.ndarray:
     noise of more power, with which what lies between them would be too bright.
     """
     middle = slerp(noise[:1], noise[1:], share)
-    return middle / middle.std() ** (1 - abs(2 * share - 1))
+    middle = middle / middle.std() ** (1 - abs(2 * share - 1))
+    return middle.astype(noise.dtype)
 
 
 def normality(noises: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

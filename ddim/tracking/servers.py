@@ -200,8 +200,9 @@ def _make_database(
         word.unlink()
     if done.returncode:
         raise DdimError(
-            f"{folder}: expected a folder for PostgreSQL; received "
-            f"{one_line(done.stderr.strip())[:300]}; --folder names another one"
+            f"{folder}: expected a folder for PostgreSQL, which its user can enter; "
+            f"received {one_line(done.stderr.strip())[:300]}. Another one is named by "
+            "--folder, or make servers FOLDER=..."
         )
 
 

@@ -76,6 +76,26 @@ def test_a_meeting_of_two_in_the_run_cache_is_no_failure(project, clones):
     assert left_in(clones) == []
 
 
+@pytest.mark.parametrize(
+    ("line", "another"),
+    [
+        ("failed to reproduce 'fit': [Errno 2] No such file: 'data/scale.json'", True),
+        ("failed to reproduce 'train': failed to run: python -m stages.train", False),
+        ("failed to reproduce 'train': missing data 'source': data/crops", False),
+    ],
+)
+def test_it_tells_another_process_in_the_cache_from_a_failure(line, another):
+    assert bool(worker.MET_ANOTHER.search(f"ERROR: {line}")) == another
+
+
+@pytest.mark.slow
+def test_with_a_remote_too_results_are_at_home(project):
+    dvc("remote", "add", "-q", "--local", "-d", "store", "../store", cwd=project)
+    worker.run(one("train.loss=mse"), homes.home())
+    dvc("exp", "apply", "-q", "experiment", cwd=project)
+    assert json.loads(Path("metrics/train.json").read_text())["epochs"] == 2
+
+
 @pytest.mark.slow
 def test_through_a_git_and_a_dvc_remote(project, tmp_path):
     """Nothing of the project's folder is used; evaluation elsewhere need not train."""

@@ -4,7 +4,7 @@ import pytest
 from ddim.diffusion.samplers import ddim
 from ddim.diffusion.time_grids import uniform
 from ddim.errors import DdimError
-from ddim.inference.inversion import invert, normality
+from ddim.inference.inversion import between, invert, normality
 from tests.support import gaussian
 from tests.support.gaussian import schedule
 
@@ -94,6 +94,12 @@ def test_normality_by_hand():
     for values, expected in ((noises, (1, 0)), (flat, (flat.std(), 1))):
         for figure, number in zip(normality(values), expected, strict=True):
             np.testing.assert_allclose(figure, number, atol=0.03)
+
+
+def test_between_two_noises_is_noise_of_their_type():
+    noise = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    for share in np.linspace(0, 1, 3):
+        assert between(noise, share).dtype == np.float32
 
 
 def test_iterations_must_be_positive():

@@ -238,6 +238,7 @@ OTHERWISE = {
     r"ddim cluster .*": read_alone,
     r"ddim search space\.yaml .*": searched,
     r"ddim search SPACE\.yaml .*": read_alone,
+    r"dvc exp apply NAME": elsewhere,  # tests/experiments
     r"(dvc remote add|dvc push|git push|git add dvc\.lock) .*": elsewhere,
     r"git clone (--branch results-1 )?REPOSITORY .*": elsewhere,
     r"source .*": elsewhere,  # PATH has that environment
