@@ -17,7 +17,7 @@ LARGEST = 64
 """Pixels that an image is enlarged to, at most. With the numbers below a GIF of 64x64
 images stays near a megabyte; noise compresses badly."""
 
-STEPS_GRID = (4, 6)
+STEPS_GRID = (3, 6)
 PROCESS_COLUMNS = 5
 """Images that the animation of a sampling process follows."""
 
