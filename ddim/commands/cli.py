@@ -35,6 +35,7 @@ def main() -> None:
 
 def run(command: Command) -> None:
     """Run a command. Its module is imported here, so that --help needs no Keras."""
+    command.check_files()
     if not isinstance(command, WITHOUT_KERAS):
         runtime.setup(runtime.installed_backend(), "float32", deterministic=True)
     name = type(command).__name__.lower()
