@@ -47,8 +47,6 @@ Revision = Mapping[str, Any]
 
 def compare(options: Compare) -> None:
     """Print the table of the experiments asked for, or of all."""
-    if options.control and not options.over:
-        raise DdimError("--over: expected a setting, for --control; received none")
     found = revisions(all_commits=options.all_commits)
     shown = (
         table_over(found, options.over, options.names, control=options.control)

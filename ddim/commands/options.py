@@ -1,6 +1,6 @@
 """The options of each command: a field per option, checked as settings are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -20,6 +20,7 @@ from ddim.settings.fields import (
     Flag,
     Images,
     Integer,
+    Mistake,
     Prompt,
     SamplerName,
     Section,
@@ -257,6 +258,11 @@ class Evaluate(Command):
     as_json: Flag = Field(False, description="print JSON")
 
 
+def _control_of_something(compare: "Compare") -> Iterator[Mistake]:
+    if compare.control and not compare.over:
+        yield "--over", "a setting, for --control", "none"
+
+
 class Compare(Command):
     """Tabulate experiments: settings that differ, KID, FID, time."""
 
@@ -277,6 +283,8 @@ class Compare(Command):
     sort: Text = Field("best val_kid", description="name of a column")
     csv: Flag = Field(False, description="print CSV")
     as_json: Flag = Field(False, description="print JSON")
+
+    checks = (_control_of_something,)
 
 
 class Report(Command):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddim import load
 from ddim.commands import cli, options
-from ddim.errors import DdimError
+from ddim.errors import DdimError, UsageError
 from ddim.inference import inversion
 from ddim.metrics import inception
 from ddim.metrics.fid import fid
@@ -300,6 +300,14 @@ def test_mistakes_are_told_in_a_line(ddim, arguments, message):
 
 
 @pytest.mark.parametrize(
+    "arguments", ["sample --steps 0", "animate x", "sample --out x.jpg"]
+)
+def test_wrong_arguments_are_of_a_kind_of_their_own(arguments):
+    with pytest.raises(UsageError):
+        cli.read(arguments.split())
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         "sample --model none",
@@ -348,15 +356,16 @@ def test_an_unknown_layer_is_refused(ddim, tmp_path):
         ddim("evaluate", real, real, "--weights", "random", "--layer", "x")
 
 
-def test_a_mistake_ends_with_one_line_and_code_1(tmp_path):
+@pytest.mark.parametrize(("option", "code"), [("--model", 1), ("--steps", 2)])
+def test_a_mistake_ends_with_one_line_and_a_code(option, code):
     done = subprocess.run(
-        [sys.executable, "-m", "ddim", "sample", "--model", tmp_path / "none"],
+        [sys.executable, "-m", "ddim", "sample", option, "none"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == code
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -371,6 +380,7 @@ def test_every_command_has_its_own_help(capsys):
     with pytest.raises(SystemExit) as done:
         cli.read(["sample", "--step-count", "1"])
     assert done.value.code == 2
+    assert "usage: ddim sample" in capsys.readouterr().err
 
 
 def test_help_and_missing_files_are_quick_to_tell():
