@@ -43,9 +43,7 @@ def run(command: Command) -> None:
     try:
         getattr(module, name)(command)
     except DdimError as error:
-        # Messages about a setting name the option that it came from.
-        message = re.sub(r"\bkid\.(weights|layer)\b", r"--\1", str(error))
-        raise DdimError(re.sub(r"^classes(?=:)", "--class", message)) from error
+        raise DdimError(_as_typed(str(error))) from error
 
 
 def read(arguments: Sequence[str] | None = None) -> Command:
@@ -63,7 +61,14 @@ def read(arguments: Sequence[str] | None = None) -> Command:
     try:
         return validate_section(command, values)
     except SettingsError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(_as_typed(str(error))) from None
+
+
+def _as_typed(message: str) -> str:
+    """A message about settings, with the options that they came from."""
+    message = re.sub(r"\bkid\.(weights|layer)\b", r"--\1", message)
+    message = re.sub(r"\boptions\.\w+\.(.+?)(?=: expected)", r"--option \1", message)
+    return re.sub(r"^classes(?=:)", "--class", message)
 
 
 def parser() -> argparse.ArgumentParser:

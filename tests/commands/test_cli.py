@@ -271,7 +271,8 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
         (["sample", "--model", "plain", "--steps", "x"], "--steps: expected a whole"),
         (["sample", "--model", "plain", "--grid", "x"], "--grid: expected one of uni"),
         (["animate", "x"], "KIND: expected 'steps', "),
-        (["sample", "--model", "plain", "--option", "eta=x"], "eta: expected a number"),
+        (["sample", "--model", "plain", "--option", "eta=x"], "^--option eta: exp"),
+        (["sample", "--option", "et=1"], "^--option et: expected eta perhaps"),
         (
             ["animate", "steps", "--model", "plain", "--steps", "0"],
             "expected 1 or more",
