@@ -37,7 +37,7 @@ def recorded_settings() -> dict[str, Any]:
     """Sections of the settings that the results in the workspace were made with."""
     return {
         section: values
-        for stage in ("prepare", "train", "evaluate")
+        for stage in ("prepare", "train", "distill", "evaluate")
         for section, values in stages()
         .get(stage, {})
         .get("params", {})

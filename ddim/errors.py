@@ -13,6 +13,15 @@ from ddim import signals
 class DdimError(Exception):
     """Something the user can mend; the message says what was expected and received."""
 
+    code = 1
+    """With which the program ends."""
+
+
+class UsageError(DdimError):
+    """A command was called with wrong arguments."""
+
+    code = 2
+
 
 def one_line(text: str) -> str:
     """Text for a message, whatever a file or key is called: one line, printable."""
@@ -25,15 +34,15 @@ def one_line(text: str) -> str:
 def one_plain_message() -> Iterator[None]:
     """End the program with one message and no traceback, where a user is to read it.
 
-    Exit code 1 with a `DdimError`'s message; 130 on Ctrl-C and 143 on SIGTERM, which is
-    128 plus the signal's number, with what to do to go on.
+    The exit code of a `DdimError` with its message; 130 on Ctrl-C and 143 on SIGTERM,
+    which is 128 plus the signal's number, with what to do to go on.
     """
     signals.listen()
     try:
         yield
         signals.ignore()
     except DdimError as error:
-        _end(f"error: {error}", 1)
+        _end(f"error: {error}", error.code)
     except BaseException as error:
         stop = signals.behind(error)
         if stop is None:

@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from ddim import __version__, runtime
 from ddim.commands import options
 from ddim.commands.options import COMMANDS, Command
-from ddim.errors import DdimError, one_plain_message
-from ddim.settings.params import validate_section
+from ddim.errors import DdimError, UsageError, one_plain_message
+from ddim.settings.params import SettingsError, validate_section
 
 MODULES = dict.fromkeys(("sample", "animate", "invert", "interpolate"), "draw")
 """Where the function of a command is, unless in a module of its name."""
@@ -28,13 +28,14 @@ WITHOUT_KERAS = (
 
 
 def main() -> None:
-    """Run the command of `sys.argv`; exit code 0, 1 (error), 2 (usage), 130 or 143."""
+    """Run the command of `sys.argv`; exit code 0, 1, 2, 130 or 143 (see --help)."""
     with one_plain_message():
         run(read())
 
 
 def run(command: Command) -> None:
     """Run a command. Its module is imported here, so that --help needs no Keras."""
+    command.check_files()
     if not isinstance(command, WITHOUT_KERAS):
         runtime.setup(runtime.installed_backend(), "float32", deterministic=True)
     name = type(command).__name__.lower()
@@ -42,21 +43,32 @@ def run(command: Command) -> None:
     try:
         getattr(module, name)(command)
     except DdimError as error:
-        # Messages about a setting name the option that it came from.
-        message = re.sub(r"\bkid\.(weights|layer)\b", r"--\1", str(error))
-        raise DdimError(re.sub(r"^classes(?=:)", "--class", message)) from error
+        raise DdimError(_as_typed(str(error))) from error
 
 
 def read(arguments: Sequence[str] | None = None) -> Command:
     """The command that these arguments name, by default those of `sys.argv`.
 
-    Raises `SettingsError` if an option has a wrong value.
+    Raises `UsageError` if an option has a wrong value.
     """
-    given = vars(parser().parse_args(arguments))
+    known, unknown = parser().parse_known_args(arguments)
+    given = vars(known)
+    if unknown:
+        given["parser"].error(f"unrecognized arguments: {' '.join(unknown)}")
     command = given["command"]
     names = {key: field.alias for key, field in command.model_fields.items()}
     values = {names[key]: given[key] for key in given if key in names}
-    return validate_section(command, values)
+    try:
+        return validate_section(command, values)
+    except SettingsError as error:
+        raise UsageError(_as_typed(str(error))) from None
+
+
+def _as_typed(message: str) -> str:
+    """A message about settings, with the options that they came from."""
+    message = re.sub(r"\bkid\.(weights|layer)\b", r"--\1", message)
+    message = re.sub(r"\boptions\.\w+\.(.+?)(?=: expected)", r"--option \1", message)
+    return re.sub(r"^classes(?=:)", "--class", message)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         description="Draw with a trained diffusion model, measure it, compare "
         "experiments, hand a model over. Each command has its own --help.",
         epilog="Results go to stdout, progress and errors to stderr. Exit codes: 0; "
-        "1, an error; 2, wrong usage; 130 or 143, stopped.",
+        "1, an error; 2, wrong arguments; 130 or 143, stopped.",
     )
     top.add_argument("--version", action="version", version=f"ddim {__version__}")
     shtab.add_argument_to(top, help="of the shell's command line")
@@ -74,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         name, text = command.__name__.lower(), command.__doc__
         made = commands.add_parser(name, help=text, description=text)
-        made.set_defaults(command=command)
+        made.set_defaults(command=command, parser=made)
         for key, field in command.model_fields.items():
             if key not in command.hidden:
                 _add(made, key, field)

@@ -26,6 +26,11 @@ FIGURES = {
 }
 """Columns of figures: file and key of each."""
 
+WORKSPACE = "workspace"
+
+WIDEST = 80
+"""Letters of a row's settings in a terminal."""
+
 NOT_SHOWN = ("render", "tracking")
 """Sections that change no figure."""
 
@@ -42,8 +47,6 @@ Revision = Mapping[str, Any]
 
 def compare(options: Compare) -> None:
     """Print the table of the experiments asked for, or of all."""
-    if options.control and not options.over:
-        raise DdimError("--over: expected a setting, for --control; received none")
     found = revisions(all_commits=options.all_commits)
     shown = (
         table_over(found, options.over, options.names, control=options.control)
@@ -61,7 +64,9 @@ def compare(options: Compare) -> None:
         print(shown.to_csv(index=False), end="")
         return
     minutes = shown["minutes"].map("{:.1f}".format, na_action="ignore")
-    text = over.with_spread(shown.assign(minutes=minutes), [*FIGURES])
+    settings = shown["settings that differ"].map(_cut)
+    short = shown.assign(**{"minutes": minutes, "settings that differ": settings})
+    text = over.with_spread(short, [*FIGURES])
     print(text.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
     conditions = shown["KID under"].nunique()
     if conditions > 1:
@@ -69,8 +74,14 @@ def compare(options: Compare) -> None:
             f"\nKID was measured under {conditions} different conditions: figures "
             "compare between rows of one letter only."
         )
+    if settings.ne(shown["settings that differ"]).any():
+        print("\n...: --json and --csv have all settings.")
     if options.over:
         print(f"\n{over.meaning(shown)}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDEST else text[: WIDEST - 3] + "..."
 
 
 def table(found: Sequence[Revision], names: Sequence[str] = ()) -> pd.DataFrame:
@@ -172,14 +183,14 @@ def _flat(commits: Sequence[Revision]) -> Iterator[Revision]:
 
 def _row(revision: Revision, following: str | None) -> dict[str, Any]:
     """What the table is made of; figures that are not there are NaN."""
-    sections = _content(revision, "params", "params.yaml")
+    sections = _settings(revision)
     shown = {name: sections[name] for name in sections if name not in NOT_SHOWN}
     figures = {
         column: _content(revision, "metrics", path).get(key, np.nan)
         for column, (path, key) in FIGURES.items()
     }
     return {
-        "experiment": revision.get("name") or revision["rev"][: len("workspace")],
+        "experiment": revision.get("name") or revision["rev"][: len(WORKSPACE)],
         "time": (revision.get("data") or {}).get("timestamp") or "",
         "settings": tuple(provenance.parameters(shown).items()),
         "conditions": json.dumps(_conditions(revision, following), sort_keys=True),
@@ -187,10 +198,19 @@ def _row(revision: Revision, following: str | None) -> dict[str, Any]:
     }
 
 
+def _settings(revision: Revision) -> Mapping[str, Any]:
+    """Those that the figures were made with: in the workspace, where `params.yaml` may
+    have changed since, what `dvc.lock` recorded."""
+    settings = _content(revision, "params", "params.yaml")
+    if revision["rev"] == WORKSPACE:
+        return {**settings, **dvc.recorded_settings()}
+    return settings
+
+
 def _conditions(revision: Revision, following: str | None) -> dict[str, Any]:
     """What has to be equal for KID and val_kid to compare."""
     kid = _content(revision, "metrics", KID).get("conditions", {})
-    train = _content(revision, "params", "params.yaml").get("train", {})
+    train = _settings(revision).get("train", {})
     ignored = (*COMPARED, following)
     return {
         **{name: value for name, value in kid.items() if name not in ignored},

@@ -194,11 +194,6 @@ def _scale(options: Drawing, model: Model) -> int:
 
 def _kept_noise(path: Path, model: Model, count: int) -> np.ndarray:
     """Noise (count, h, w, c) that `ddim invert --noise` kept, again and again."""
-    if not path.is_file():
-        raise DdimError(
-            "--noise: expected a file that ddim invert --noise wrote; received "
-            f"{path}, which is not there"
-        )
     noise = read_npy(path, made_by="ddim invert")
     if noise.ndim != 4 or noise.shape[1:] != model.noise_shape or not len(noise):
         raise DdimError(

@@ -1,5 +1,7 @@
 """The options of each command: a field per option, checked as settings are."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -8,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 from ddim.diffusion.samplers import SAMPLERS
 from ddim.diffusion.schedules import SCHEDULES
 from ddim.diffusion.time_grids import GRIDS
+from ddim.inference import sources
 from ddim.paths import PATHS
 from ddim.sampling.method import Method
 from ddim.settings.fields import (
@@ -17,6 +20,7 @@ from ddim.settings.fields import (
     Flag,
     Images,
     Integer,
+    Mistake,
     Prompt,
     SamplerName,
     Section,
@@ -25,6 +29,7 @@ from ddim.settings.fields import (
     Steps,
     Text,
 )
+from ddim.settings.params import check_path, check_weights
 
 SHORT_NAMES = {
     **{
@@ -56,6 +61,24 @@ def ends_in(*suffixes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+@dataclass(frozen=True)
+class There:
+    """Marks a field that names what has to be there before a command begins."""
+
+    check: Callable[[str, str], None]
+    """Raises `DdimError`; called with the option's name and each of its values."""
+
+
+def file(expected: str) -> There:
+    """A file, which is this."""
+    return There(lambda name, path: check_path(name, expected, path, Path.is_file))
+
+
+IMAGE = file("an image")
+FOLDER = There(lambda name, path: check_path(name, "a folder", path, Path.is_dir))
+WEIGHTS = There(check_weights)
+MODEL = There(lambda _, source: sources.check(source))
+
 Png = Annotated[Path, ends_in(".png")]
 Frames = Annotated[Integer, Field(ge=2, le=1000)]
 
@@ -72,9 +95,22 @@ class Command(Section):
     hidden: ClassVar[set[str]] = set()
     """Fields that are no options."""
 
+    def check_files(self) -> None:
+        """Raise `DdimError` if what an option names is not there.
+
+        It asks nothing of a library that takes seconds to import.
+        """
+        for key, field in type(self).model_fields.items():
+            value = getattr(self, key)
+            values = value if isinstance(value, tuple) else (value,)
+            for mark in (each for each in field.metadata if isinstance(each, There)):
+                for one in values:
+                    if one is not None:
+                        mark.check(str(field.alias), str(one))
+
 
 class ModelOption(Command):
-    model: Text = Field(
+    model: Annotated[Text, MODEL] = Field(
         str(PATHS.checkpoint),
         description="folder of a checkpoint or an export, a DVC experiment as "
         "dvc:NAME, or a model in MLflow as models:/NAME@best",
@@ -121,7 +157,9 @@ class Sample(Drawing):
     rows: Side = Field(8, description="of the grid")
     columns: Side = Field(10, description="of the grid")
     out: Png = Field(Path("samples.png"), description="PNG")
-    noise: Path | None = Field(None, description=".npy file of ddim invert to start at")
+    noise: Annotated[Path | None, file("a file that ddim invert --noise wrote")] = (
+        Field(None, description=".npy file of ddim invert to start at")
+    )
     folder: Path | None = Field(
         None, description="also write each sample as a PNG into this folder"
     )
@@ -178,7 +216,7 @@ class Invert(Inversion):
         None, description="of fresh noise on the images first: their noise gets normal"
     )
 
-    images: tuple[Path, ...] = Field(alias="IMAGE", min_length=1)
+    images: Annotated[tuple[Path, ...], IMAGE] = Field(alias="IMAGE", min_length=1)
     noise: Path | None = Field(None, description=".npy file to keep the noise in")
     out: Png = Field(Path("inverted.png"), description="PNG")
 
@@ -188,8 +226,8 @@ class Interpolate(Inversion):
 
     seed: Seed = Field(0, description="of the fresh noise on the images first")
 
-    image_a: Path = Field(alias="IMAGE_A")
-    image_b: Path = Field(alias="IMAGE_B")
+    image_a: Annotated[Path, IMAGE] = Field(alias="IMAGE_A")
+    image_b: Annotated[Path, IMAGE] = Field(alias="IMAGE_B")
     frames: Frames | None = Field(
         None,
         description="from one to the other; 30 for a GIF, 8 for a PNG if not given",
@@ -202,10 +240,10 @@ class Interpolate(Inversion):
 class Evaluate(Command):
     """Measure KID, FID and more between two folders of images."""
 
-    real: Path = Field(alias="REAL_FOLDER")
-    generated: Path = Field(alias="GENERATED_FOLDER")
+    real: Annotated[Path, FOLDER] = Field(alias="REAL_FOLDER")
+    generated: Annotated[Path, FOLDER] = Field(alias="GENERATED_FOLDER")
     image_size: Side = Field(64, description="pixels that all images are resized to")
-    weights: Text = Field(
+    weights: Annotated[Text, WEIGHTS] = Field(
         "imagenet",
         description="of InceptionV3, imagenet or a file; random: random filters",
     )
@@ -218,6 +256,11 @@ class Evaluate(Command):
     subset_size: Images | None = Field(None, description="1000, or half of fewer")
     seed: Seed = Field(0, description="of the subsets")
     as_json: Flag = Field(False, description="print JSON")
+
+
+def _control_of_something(compare: "Compare") -> Iterator[Mistake]:
+    if compare.control and not compare.over:
+        yield "--over", "a setting, for --control", "none"
 
 
 class Compare(Command):
@@ -240,6 +283,8 @@ class Compare(Command):
     sort: Text = Field("best val_kid", description="name of a column")
     csv: Flag = Field(False, description="print CSV")
     as_json: Flag = Field(False, description="print JSON")
+
+    checks = (_control_of_something,)
 
 
 class Report(Command):
@@ -273,7 +318,7 @@ class Doctor(Command):
 class Page(ModelOption):
     """Serve a page in the browser to play with the model."""
 
-    against: tuple[Text, ...] = Field(
+    against: Annotated[tuple[Text, ...], MODEL] = Field(
         (), description="model to compare with on the page; may be repeated"
     )
     port: Annotated[Integer, Field(ge=1, le=65535)] = Field(
@@ -336,7 +381,7 @@ class Cluster(Sweep):
 class Search(Sweep):
     """Search for the settings with the lowest val_kid, by Optuna."""
 
-    space: Path = Field(
+    space: Annotated[Path, file("a file of settings to search over")] = Field(
         alias="SPACE",
         description="YAML: by setting a list of choices or a range, {low: ..., "
         "high: ..., log: true}",

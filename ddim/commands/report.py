@@ -23,7 +23,6 @@ from ddim.paths import PATHS
 from ddim.tracking import provenance
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-WORKSPACE = "workspace"
 PARTS = ("params.yaml", "metrics", "renders")
 """What is taken of an experiment."""
 TYPES = {".png": "image/png", ".gif": "image/gif"}
@@ -63,7 +62,7 @@ def report(options: Report) -> None:
     with ExitStack() as stack:
         runs = [
             read(name, stack.enter_context(_folder_of(name)))
-            for name in options.names or (WORKSPACE,)
+            for name in options.names or (compare.WORKSPACE,)
         ]
     with atomic(options.out) as temporary:
         temporary.write_text(page(runs), encoding="utf-8")
@@ -73,7 +72,7 @@ def report(options: Report) -> None:
 @contextmanager
 def _folder_of(name: str) -> Iterator[Path]:
     """The files of an experiment, branch or commit, or the workspace itself."""
-    if name == WORKSPACE:
+    if name == compare.WORKSPACE:
         yield Path()
         return
     with tempfile.TemporaryDirectory() as room:
@@ -94,7 +93,7 @@ def read(name: str, folder: Path) -> Run:
                 "(make demo, or dvc repro)"
             )
     settings = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    if name == WORKSPACE:
+    if name == compare.WORKSPACE:
         settings |= dvc.recorded_settings()
     return Run(
         name=name,

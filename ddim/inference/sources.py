@@ -8,7 +8,6 @@ from pathlib import Path
 from ddim import dvc
 from ddim.errors import DdimError
 from ddim.paths import DESCRIPTION, PATHS, WEIGHTS
-from ddim.tracking import store
 
 CHECKPOINT = str(PATHS.checkpoint)
 """Where the pipeline leaves its model."""
@@ -24,6 +23,8 @@ def folder_of(source: str | Path) -> Iterator[Path]:
     """
     kind, _, name = str(source).partition(":")
     if kind in ("models", "runs"):
+        from ddim.tracking import store  # takes a second
+
         yield store.download(str(source))
     elif kind == "dvc":
         with tempfile.TemporaryDirectory() as room:
@@ -35,12 +36,18 @@ def folder_of(source: str | Path) -> Iterator[Path]:
             )
             yield out
     else:
-        folder = Path(source)
-        if not (folder / DESCRIPTION).is_file():
-            reason = "one without them" if folder.is_dir() else "no folder"
-            raise DdimError(
-                f"{source}: expected a folder with a model ({DESCRIPTION} and "
-                f"{WEIGHTS}), from make demo, ddim export or docs/results; received "
-                f"{reason}"
-            )
-        yield folder
+        check(source)
+        yield Path(source)
+
+
+def check(source: str | Path) -> None:
+    """Raise `DdimError` if `source` is a folder, and one without a model."""
+    folder = Path(source)
+    elsewhere = str(source).partition(":")[0] in ("models", "runs", "dvc")
+    if not elsewhere and not (folder / DESCRIPTION).is_file():
+        reason = "one without them" if folder.is_dir() else "no folder"
+        raise DdimError(
+            f"{source}: expected a folder with a model ({DESCRIPTION} and "
+            f"{WEIGHTS}), from make demo, ddim export or docs/results; received "
+            f"{reason}"
+        )

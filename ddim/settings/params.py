@@ -109,19 +109,17 @@ def _reason(error: BaseException) -> str:
 
 def _check_files(params: Params) -> None:
     """Raise `SettingsError` if a file or folder that the settings name is not there."""
-    if params.kid.weights not in ("imagenet", "random"):
-        expected = "imagenet, random or the path of a weights file"
-        _check_path("kid.weights", expected, params.kid.weights, Path.is_file)
+    check_weights("kid.weights", params.kid.weights)
     if params.data.source == "folder":
-        _check_path(
-            "data.folder", "a folder of images", params.data.folder, Path.is_dir
-        )
+        expected = "a folder of images"
+        check_path("data.folder", expected, params.data.folder, Path.is_dir, resolve)
     if params.train.initial_weights is not None:
-        _check_path(
+        check_path(
             "train.initial_weights",
             f"a folder with a model, and not {PATHS.checkpoint}, which is replaced",
             params.train.initial_weights,
             _is_kept,
+            resolve,
         )
 
 
@@ -130,10 +128,22 @@ def _is_kept(folder: Path) -> bool:
     return folder.is_dir() and folder.resolve() != resolve(PATHS.checkpoint).resolve()
 
 
-def _check_path(
-    key: str, expected: str, path: str, test: Callable[[Path], bool]
+def check_weights(key: str, weights: str) -> None:
+    """Raise `SettingsError` if `weights` are no name and no file of an encoder's."""
+    if weights not in ("imagenet", "random"):
+        expected = "imagenet, random or the path of a weights file"
+        check_path(key, expected, weights, Path.is_file, resolve)
+
+
+def check_path(
+    key: str,
+    expected: str,
+    path: str,
+    test: Callable[[Path], bool],
+    found_at: Callable[[str], Path] = Path,
 ) -> None:
-    found = resolve(path)
+    """Raise `SettingsError` if `test` refuses the file or folder that `key` names."""
+    found = found_at(path)
     try:
         reason = "is not one" if found.exists() else "is not there"
         reason = "" if test(found) else reason

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ddim import load
 from ddim.commands import cli, options
-from ddim.errors import DdimError
+from ddim.errors import DdimError, UsageError
 from ddim.inference import inversion
 from ddim.metrics import inception
 from ddim.metrics.fid import fid
@@ -267,23 +267,27 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
             ["sample", "--model", "plain", "--scale", "-1"],
             "--scale: expected 1 or more",
         ),
-        (["sample", "--model", "plain", "--noise", "x.npy"], "wrote; received x.npy"),
+        (["sample", "--model", "plain", "--noise", "x.npy"], "wrote; received 'x.npy'"),
         (["sample", "--model", "plain", "--steps", "x"], "--steps: expected a whole"),
         (["sample", "--model", "plain", "--grid", "x"], "--grid: expected one of uni"),
         (["animate", "x"], "KIND: expected 'steps', "),
-        (["sample", "--model", "plain", "--option", "eta=x"], "eta: expected a number"),
+        (["sample", "--model", "plain", "--option", "eta=x"], "^--option eta: exp"),
+        (["sample", "--option", "et=1"], "^--option et: expected eta perhaps"),
         (
             ["animate", "steps", "--model", "plain", "--steps", "0"],
             "expected 1 or more",
         ),
-        (["invert", "none.png", "--model", "plain"], r"none\.png: expected an image"),
+        (
+            ["invert", "none.png", "--model", "plain"],
+            "IMAGE: expected an image; received 'none.png'",
+        ),
         (
             ["interpolate", "a", "b", "--model", "plain", "--frames", "1"],
             "--frames: expected 2 or more; received 1",
         ),
         (
             ["evaluate", "none", "none"],
-            "REAL_FOLDER: expected folders that can be read",
+            "REAL_FOLDER: expected a folder; received 'none', which is not there",
         ),
         (["evaluate", ".", "."], "REAL_FOLDER: expected a folder with 2 images"),
         (["export", "here", "--model", "none"], "none: expected a folder with a mod"),
@@ -294,6 +298,40 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
 def test_mistakes_are_told_in_a_line(ddim, arguments, message):
     with pytest.raises(DdimError, match=message):
         ddim(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["sample --steps 0", "animate x", "sample --out x.jpg"]
+)
+def test_wrong_arguments_are_of_a_kind_of_their_own(arguments):
+    with pytest.raises(UsageError):
+        cli.read(arguments.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "sample --model none",
+        "sample --model {plain} --noise none",
+        "invert {image} none --model {plain}",
+        "interpolate {image} none --model {plain}",
+        "interpolate none {image} --model {plain}",
+        "evaluate . none",
+        "evaluate none .",
+        "evaluate . . --weights none",
+        "export out --model none",
+        "page --model {plain} --against {plain} --against none",
+        "search none",
+    ],
+)
+def test_what_is_not_there_is_told_before_the_command_is_imported(
+    models, monkeypatch, arguments
+):
+    monkeypatch.setattr(cli.runtime, "setup", None)
+    monkeypatch.setattr(cli.importlib, "import_module", None)
+    given = arguments.format(plain=models / "plain", image=__file__)
+    with pytest.raises(DdimError, match="none"):
+        cli.run(cli.read(given.split()))
 
 
 def test_mistakes_about_the_encoder_name_the_options(ddim, tmp_path):
@@ -319,15 +357,16 @@ def test_an_unknown_layer_is_refused(ddim, tmp_path):
         ddim("evaluate", real, real, "--weights", "random", "--layer", "x")
 
 
-def test_a_mistake_ends_with_one_line_and_code_1(tmp_path):
+@pytest.mark.parametrize(("option", "code"), [("--model", 1), ("--steps", 2)])
+def test_a_mistake_ends_with_one_line_and_a_code(option, code):
     done = subprocess.run(
-        [sys.executable, "-m", "ddim", "sample", "--model", tmp_path / "none"],
+        [sys.executable, "-m", "ddim", "sample", option, "none"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == code
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
@@ -342,14 +381,22 @@ def test_every_command_has_its_own_help(capsys):
     with pytest.raises(SystemExit) as done:
         cli.read(["sample", "--step-count", "1"])
     assert done.value.code == 2
+    assert "usage: ddim sample" in capsys.readouterr().err
 
 
-def test_help_is_quick_to_give():
+def test_help_and_missing_files_are_quick_to_tell():
     """None of the libraries that take seconds to import is imported for it."""
-    code = (
-        "import sys; from ddim.commands import cli; cli.parser().format_help(); "
-        "print({'keras', 'tensorflow', 'mlflow', 'pandas'} & set(sys.modules))"
-    )
+    code = """
+import sys
+from ddim.commands import cli
+from ddim.errors import DdimError
+
+cli.parser().format_help()
+try:
+    cli.run(cli.read(["sample", "--model", "none"]))
+except DdimError:
+    print({"keras", "tensorflow", "mlflow", "pandas"} & set(sys.modules))
+"""
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from ddim.commands import compare
 from ddim.commands.options import Compare
@@ -89,6 +90,31 @@ def test_experiments_that_differ_in_evaluation_alone_are_shown():
     assert "rk2" in told["c"]
     assert told["b"].startswith("evaluate.samplers=")
     assert compare.table(rows, ["a"])["experiment"].tolist() == ["a"]
+
+
+def test_the_workspace_has_the_settings_that_its_figures_were_made_with(
+    tmp_path, monkeypatch
+):
+    """Not those of `params.yaml`, which `git restore` may have brought back."""
+    monkeypatch.chdir(tmp_path)
+    recorded = {"train": {"loss": "mse", "kid_images": 8}}
+    lock = {"stages": {"train": {"params": {"params.yaml": recorded}}}}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
+    workspace = {**revision("workspace", 0.25), "rev": "workspace", "name": None}
+    told = compare.table([revision("mae", 0.5), workspace]).set_index("experiment")
+    assert "train.loss=mse" in told["settings that differ"]["workspace"]
+    assert told["KID under"]["workspace"] == "B"
+
+
+def test_settings_are_cut_in_a_terminal_alone(monkeypatch, capsys):
+    rows = [revision("a", 0.5), revision("b", 0.4, text="x" * 700)]
+    monkeypatch.setattr(compare, "revisions", lambda **_: rows)
+    compare.compare(Compare.model_validate({}))
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) < 250
+    assert "...: --json" in printed
+    compare.compare(Compare.model_validate({"--json": True}))
+    assert "x" * 700 in capsys.readouterr().out
 
 
 def test_those_asked_for_are_shown_alone():
