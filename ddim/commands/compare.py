@@ -186,7 +186,7 @@ def _row(revision: Revision, following: str | None) -> dict[str, Any]:
     sections = _settings(revision)
     shown = {name: sections[name] for name in sections if name not in NOT_SHOWN}
     figures = {
-        column: _content(revision, "metrics", path).get(key, np.nan)
+        column: _measured(revision, path).get(key, np.nan)
         for column, (path, key) in FIGURES.items()
     }
     return {
@@ -209,7 +209,7 @@ def _settings(revision: Revision) -> Mapping[str, Any]:
 
 def _conditions(revision: Revision, following: str | None) -> dict[str, Any]:
     """What has to be equal for KID and val_kid to compare."""
-    kid = _content(revision, "metrics", KID).get("conditions", {})
+    kid = _measured(revision, KID).get("conditions", {})
     train = _settings(revision).get("train", {})
     ignored = (*COMPARED, following)
     return {
@@ -217,6 +217,17 @@ def _conditions(revision: Revision, following: str | None) -> dict[str, Any]:
         **{f"val {name}": train.get(name) for name in ("kid_images", "kid_steps")},
         "val guidance_scale": train.get("guidance_scale", 1.0),  # older runs had none
     }
+
+
+def _measured(revision: Revision, path: str) -> Mapping[str, Any]:
+    """The figures of a file; empty if they are of another model than was trained.
+
+    So they are after `dvc exp run train`, where those of the commit are left.
+    """
+    figures = _content(revision, "metrics", path)
+    trained = _content(revision, "metrics", str(PATHS.training)).get("checkpoint")
+    foreign = trained and figures.get("checkpoint", trained) != trained
+    return {} if foreign else figures
 
 
 def _content(revision: Revision, kind: str, path: str) -> Mapping[str, Any]:

@@ -95,7 +95,7 @@ def evaluate(
             bar.set_postfix(steps=steps, kid=f"{figures['kid']:.4g}")
     table = pd.DataFrame(rows)
     return table, {
-        "checkpoint": trained.sha256[:16],
+        "checkpoint": checkpoint.identity(trained.sha256),
         **_headline(table),
         **_of_real_images(real, train, own, images),
         "conditions": {

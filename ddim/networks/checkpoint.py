@@ -65,6 +65,11 @@ def save_weights(network: keras.Model, path: str | Path) -> None:
         network.save_weights(temporary)
 
 
+def identity(sha256_of_weights: str) -> str:
+    """What names a model in `metrics/`: the beginning of its weights' SHA-256."""
+    return sha256_of_weights[:16]
+
+
 def load(folder: str | Path) -> Trained:
     """Rebuild a trained network. Raises `DdimError` on missing or foreign files."""
     description, digest = _described(Path(folder), Description, "train")

@@ -192,7 +192,9 @@ def train(
         keep_last=train.keep == "last",
         network=network,
     )
-    files.write_json(paths.training, _summary(rows, best) | cost(model.network))
+    kept = files.sha256(paths.checkpoint / checkpoint.WEIGHTS)
+    summary = {"checkpoint": checkpoint.identity(kept), **_summary(rows, best)}
+    files.write_json(paths.training, summary | cost(model.network))
 
 
 def set_up(

@@ -56,6 +56,18 @@ def test_a_row_tells_what_differs_and_the_figures():
     assert np.isnan(by_name["minutes"]["b"])
 
 
+def test_figures_of_another_model_are_left_out():
+    rows = [revision("a", 0.5), revision("b", 0.25)]
+    for row, weights in zip(rows, ("01", "23"), strict=True):
+        metrics = row["data"]["metrics"]
+        metrics["metrics/train.json"]["data"]["checkpoint"] = weights
+        metrics["metrics/kid.json"]["data"]["checkpoint"] = "01"
+    told = compare.table(rows).set_index("experiment")
+    assert told["best val_kid"].to_dict() == {"a": 0.5, "b": 0.25}
+    assert told["KID 5 steps"]["a"] == 1.0
+    assert np.isnan(told["KID 5 steps"]["b"])
+
+
 def test_the_precision_of_a_training_is_told():
     rows = [revision("a", 0.5), revision("b", 0.4, precision="mixed_bfloat16")]
     told = compare.table(rows)["settings that differ"].tolist()

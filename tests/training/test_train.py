@@ -104,6 +104,8 @@ def test_keeps_the_last_epoch_where_the_settings_say_so(settings, paths, monkeyp
         kept[name] = (found.checkpoint / checkpoint.WEIGHTS).read_bytes()
         summary = json.loads(found.training.read_text())
         assert (summary["best_epoch"], summary["best_val_kid"]) == (2, val_kids[1])
+        digest = checkpoint.load(found.checkpoint).sha256
+        assert summary["checkpoint"] == digest[:16]
     assert kept["rising"] == kept["falling"]
 
 
