@@ -356,6 +356,13 @@ class Sweep(Command):
     )
 
 
+def _something_to_run(cluster: "Cluster") -> Iterator[Mistake]:
+    """The settings as they are may take ten hours: they are run only under a name."""
+    if not (cluster.overrides or cluster.recipe or cluster.name):
+        expected = "settings, a --recipe or, for params.yaml as it is, a --name"
+        yield "--set-param", expected, "none of them"
+
+
 class Cluster(Sweep):
     """Run a sweep of experiments, on a Ray cluster or as tasks of Slurm."""
 
@@ -376,6 +383,8 @@ class Cluster(Sweep):
         None, description="task: which one, from 0 on; SLURM_ARRAY_TASK_ID if not given"
     )
     as_json: Flag = Field(False, description="print JSON")
+
+    checks = (_something_to_run,)
 
 
 class Search(Sweep):

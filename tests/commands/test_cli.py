@@ -301,7 +301,7 @@ def test_mistakes_are_told_in_a_line(ddim, arguments, message):
 
 
 @pytest.mark.parametrize(
-    "arguments", ["sample --steps 0", "animate x", "sample --out x.jpg"]
+    "arguments", ["sample --steps 0", "animate x", "sample --out x.jpg", "cluster run"]
 )
 def test_wrong_arguments_are_of_a_kind_of_their_own(arguments):
     with pytest.raises(UsageError):

@@ -151,15 +151,15 @@ def test_a_failing_experiment_is_told_and_not_repeated(project, nodes, clones, c
 
 def test_more_than_any_node_has_is_refused(project, nodes):
     with pytest.raises(DdimError, match="--cpus, --gpus, --hosts: expected what"):
-        run(nodes.address, "--cpus", "3")
+        run(nodes.address, "--name", "x", "--cpus", "3")
     with pytest.raises(DdimError, match="--hosts"):
-        run(nodes.address, "--hosts", "3")
+        run(nodes.address, "--name", "x", "--hosts", "3")
 
 
 def test_an_address_where_nothing_listens_is_refused_soon(project):
     began = time.monotonic()
     with pytest.raises(DdimError, match="--address: expected a Ray cluster"):
-        run("127.0.0.1:1")
+        run("127.0.0.1:1", "--name", "x")
     assert time.monotonic() - began < 60
 
 
