@@ -3,9 +3,9 @@
 import argparse
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 import shtab
 import yaml
@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from ddim import __version__, runtime
 from ddim.commands import options
-from ddim.commands.options import COMMANDS, Command
+from ddim.commands.options import COMMANDS, Command, There
 from ddim.errors import DdimError, UsageError, one_plain_message
 from ddim.settings.params import SettingsError, validate_section
 
@@ -93,6 +93,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+class Offered(tuple[str, ...]):
+    """Choices for the shell to complete; which are wrong, our own check says."""
+
+    def __contains__(self, value: object) -> bool:
+        return True
+
+
 def _add(command: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
     """The option, or the argument known by its place, that a field describes."""
     name, collection = str(field.alias), get_origin(field.annotation)
@@ -101,16 +108,26 @@ def _add(command: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
     if kind is bool:
         details["action"] = "store_true"
     else:
-        details["type"] = READERS.get(kind, str)
+        details |= {"type": READERS.get(kind, str), "metavar": key.upper()}
+        if choices := _choices(key, field.annotation):
+            details["choices"] = Offered(choices)
     if not name.startswith("--"):
         if collection is tuple:
             details["nargs"] = "+" if field.is_required() else "*"
-        command.add_argument(key, metavar=name, **details)
-        return
-    if collection in (tuple, dict):
-        details |= {"action": "append", "default": []}
-    letters = [options.LETTERS[name]] if name in options.LETTERS else []
-    command.add_argument(*letters, name, dest=key, **details)
+        argument = command.add_argument(key, **details | {"metavar": name})
+    else:
+        if collection in (tuple, dict):
+            details |= {"action": "append", "default": []}
+        letters = [options.LETTERS[name]] if name in options.LETTERS else []
+        argument = command.add_argument(*letters, name, dest=key, **details)
+    if kind is Path or any(isinstance(mark, There) for mark in field.metadata):
+        vars(argument)["complete"] = shtab.FILE
+
+
+def _choices(key: str, annotation: Any) -> Iterable[str]:
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return options.METHOD_CHOICES.get(key, ())
 
 
 def _kind(annotation: Any) -> Any:

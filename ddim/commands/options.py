@@ -1,6 +1,6 @@
 """The options of each command: a field per option, checked as settings are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -424,6 +424,11 @@ COMMANDS = (
     *(Evaluate, Compare, Report, Export, Doctor, Page, Cluster, Search),
 )
 
+METHOD_CHOICES: dict[str, Iterable[str]] = {
+    "sampler": SAMPLERS,
+    "schedule": SCHEDULES,
+    "grid": GRIDS,
+}
 METHOD_HELP = {
     "schedule": f"other than as trained: {', '.join(SCHEDULES)}",
     "grid": f"of diffusion times: {', '.join(GRIDS)}",

@@ -82,9 +82,26 @@ def test_the_version_is_told(capsys):
     assert capsys.readouterr().out == f"ddim {__version__}\n"
 
 
-def test_completion_is_a_script_that_bash_reads(capsys):
+def test_completion_knows_options_their_values_and_files(capsys, here):
     with pytest.raises(SystemExit, match="0"):
         cli.read(["--print-completion", "bash"])
     script = capsys.readouterr().out
-    assert "--guidance" in script
-    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+    (here / "flower.png").touch()
+    asked = {
+        "sample --guid": "--guidance",
+        "sample --sampler dpm": "dpmpp_2m",
+        "sample --grid karr": "karras",
+        "animate det": "deterministic",
+        "search --prune hyp": "hyperband",
+        "invert flo": "flower.png",
+    }
+    for line in asked:
+        words = line.split()
+        script += (
+            f"\nCOMP_WORDS=(ddim {line}) COMP_CWORD={len(words)} COMPREPLY=()\n"
+            f"_shtab_ddim ddim {words[-1]} {words[-2]}; echo ${{COMPREPLY[@]}}\n"
+        )
+    told = subprocess.run(
+        ["bash"], input=script, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.splitlines() == list(asked.values()), told.stderr
