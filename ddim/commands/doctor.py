@@ -66,7 +66,7 @@ def _line(finding: Finding) -> str:
 
 
 def _project() -> Iterator[Finding]:
-    """The folder, its settings, and who makes its commits."""
+    """The folder, its settings, and what keeps its results."""
     if not Path("dvc.yaml").is_file():
         yield Finding(
             *("project", NOTE, "no dvc.yaml here"),
@@ -79,17 +79,49 @@ def _project() -> Iterator[Finding]:
     except DdimError as error:
         found = " ".join(str(error).split())
         yield Finding("settings", PROBLEM, found, "git restore params.yaml")
+    yield from _git()
+    yield from _dvc()
+
+
+def _git() -> Iterator[Finding]:
+    """Who makes the commits that experiments are."""
+    known = {
+        key: one_line(git.output_of("config", f"user.{key}").strip())
+        for key in ("name", "email")
+    }
+    missing = [key for key, value in known.items() if not value]
     if not git.output_of("rev-parse", "--git-dir"):
         yield Finding(
             *("git", NOTE, "no repository: dvc repro works, dvc exp run does not"),
             "git init, or clone the project",
         )
-    elif email := git.output_of("config", "user.email").strip():
-        yield Finding("git", READY, f"commits as {one_line(email)}")
+    elif missing:
+        found = f"does not know your {' and '.join(missing)}; experiments are commits"
+        yield Finding(
+            *("git", NOTE, found),
+            "git config user.email you@example.org; git config user.name You",
+        )
+    else:
+        yield Finding("git", READY, f"commits as {known['name']} <{known['email']}>")
+
+
+def _dvc() -> Iterator[Finding]:
+    """Whether DVC keeps data and results here, and where besides."""
+    from dvc.config import Config
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+
+    try:
+        config = Config(Repo.find_dvc_dir())
+    except NotDvcRepoError:
+        yield Finding("dvc", PROBLEM, "no repository", "dvc init, or clone the project")
+        return
+    if default := config["core"].get("remote"):
+        yield Finding("dvc", READY, f"repository, default remote {one_line(default)}")
     else:
         yield Finding(
-            *("git", NOTE, "does not know you, and experiments are commits"),
-            "git config user.email you@example.org; git config user.name You",
+            *("dvc", NOTE, "repository, no default remote: data stay on this machine"),
+            "dvc remote add --default NAME ADDRESS, to share them",
         )
 
 

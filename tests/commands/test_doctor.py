@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+from dvc.repo import Repo
 
 from ddim import __version__
 from ddim.commands import cli, doctor
@@ -39,6 +40,31 @@ def test_a_folder_without_a_project_is_no_problem(capsys, here):
     assert states["backend"][0] == states["memory"][0] == "ready"
     assert "float32 pays" in states["precision"][1]
     assert not list(here.iterdir())  # looking makes nothing
+
+
+def test_what_git_and_dvc_lack_is_told(capsys, here, monkeypatch):
+    for level in ("GLOBAL", "SYSTEM"):
+        monkeypatch.setenv(f"GIT_CONFIG_{level}", "/dev/null")
+    monkeypatch.setattr(doctor, "CHECKS", (doctor._project,))
+    text = (ROOT / "recipes/default.yaml").read_text(encoding="utf-8")
+    (here / "params.yaml").write_text(text)
+    (here / "dvc.yaml").touch()
+    with pytest.raises(DdimError, match="not ready: dvc"):
+        run()
+    Repo.init(str(here), no_scm=True).close()
+    subprocess.run(["git", "init", "--quiet"], check=True)
+    subprocess.run(["git", "config", "user.email", "a@b.c"], check=True)
+    capsys.readouterr()
+    states = found(capsys)
+    assert states["git"] == ("note", "does not know your name; experiments are commits")
+    assert states["dvc"][0] == "note"
+    subprocess.run(["git", "config", "user.name", "A"], check=True)
+    with Repo(str(here)).config.edit() as config:
+        config["remote"]["kept"] = {"url": "/kept"}
+        config["core"]["remote"] = "kept"
+    states = found(capsys)
+    assert states["git"] == ("ready", "commits as A <a@b.c>")
+    assert states["dvc"] == ("ready", "repository, default remote kept")
 
 
 def test_a_wrong_setting_is_a_problem_with_a_remedy(capsys, here):
