@@ -23,13 +23,15 @@ def run(*arguments):
 
 
 @pytest.mark.parametrize("command", [["page"], ["export", "--space", "DIR"]])
-def test_without_gradio_one_sentence_says_how_to_install_it(command, monkeypatch):
+def test_without_gradio_one_sentence_says_how_to_install_it(
+    command, model, monkeypatch
+):
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
     with pytest.raises(DdimError, match=r"expected Gradio, .*make page, .*\[page\]"):
-        run(*command)
+        run(*command, "--model", model)
 
 
 def test_a_space_has_the_page_the_code_and_the_model(model, tmp_path, capsys):
