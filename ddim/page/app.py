@@ -5,7 +5,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,17 @@ DRAW_AT_ONCE = """() => {
 """Draws what a link asks for, or samples, as soon as the tab is there; there is no
 image to invert yet."""
 
+AT = "(...values) => [...values.slice(0, -1), Date.now()]"
+"""Says when a button was pressed, by the clock of the browser."""
+
 QUEUE = 64
 """Requests that wait, at most; one is worked on at a time."""
 CLEARING = (60, 900)
 """Seconds between clearings of pictures, and the age of those that go."""
 
 Answer = Iterator[tuple[Any, ...]]
+SAME = (gr.skip(),) * 4
+"""An answer that changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Tab:
     name: str
     title: str
     text: str
-    draw: Callable[..., Iterator[tabs.Shown]] | None
+    draw: Callable[..., tabs.Pictures] | None
     """Takes the model, the choices, and the values of `own`."""
     ask: Callable[[Model], tuple[components.Fields, list[Any]]] = lambda model: ({}, [])
     """Makes components: those of fields of `Choices`, and `own`."""
@@ -161,7 +166,7 @@ def _about(name: str, model: Model) -> str:
 def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
     name, *others = models
 
-    def against(model: Model, choices: Choices, other: str) -> Iterator[tabs.Shown]:
+    def against(model: Model, choices: Choices, other: str) -> tabs.Pictures:
         return tabs.compare(model, choices, models[other], (name, other))
 
     return [
@@ -243,11 +248,14 @@ def _add(
             for label, visible in (("Picture", True), ("Animation", False))
         )
         query = gr.Textbox(visible="hidden")
+        pressed = gr.Number(visible="hidden")
+        stops: gr.State = gr.State({})  # one for each browser
 
     def wire(chosen: list[Any], link: gr.Textbox) -> None:
-        drawing = button.click(
+        button.click(
             _answer(draw, tab.name, model),
-            inputs=[*chosen, *own],
+            inputs=[*chosen, *own, stops, pressed],
+            js=AT,
             outputs=[picture, animation, note, query],
             concurrency_id="draw",
             trigger_mode="always_last",
@@ -255,27 +263,38 @@ def _add(
             show_progress_on=[note],
             api_visibility="private",
         )
-        stop.click(None, cancels=[drawing], api_visibility="private")
+        # Gradio's own `cancels` loses a Draw that is pressed before they are done.
+        stop.click(
+            _stop, [stops, pressed], js=AT, queue=False, api_visibility="private"
+        )
         query.change(None, [query], [link], js=TO_ADDRESS, api_visibility="private")
 
     return wire
 
 
+def _stop(stops: dict[str, float], at: float) -> None:
+    """End what Draw was pressed for before this time."""
+    stops["at"] = at
+
+
 def _answer(
-    draw: Callable[..., Iterator[tabs.Shown]], name: str, model: Model
+    draw: Callable[..., tabs.Pictures], name: str, model: Model
 ) -> Callable[..., Answer]:
     """Runs the tab of this name; its mistakes are shown as sentences."""
 
-    def answer(*values: Any) -> Answer:
-        fields = list(Choices.model_fields)
+    def answer(*all_values: Any) -> Answer:
+        *values, stops, at = all_values
+        fields, before = list(Choices.model_fields), None
         try:
             given = dict(zip(fields, values[: len(fields)], strict=True))
             choices = Choices.read(given)
             query = choices.query(Choices.fitting(model), name)
-            for shown in draw(model, choices, *values[len(fields) :]):
-                with _gif(shown) as path:
-                    animation = gr.update(value=path, visible=path is not None)
-                    yield shown.picture, animation, shown.note, query
+            with closing(draw(model, choices, *values[len(fields) :])) as pictures:
+                for shown in pictures:
+                    if stops.get("at", at) > at:
+                        return
+                    yield from _updates(shown, query) if shown is not before else [SAME]
+                    before = shown
         except DdimError as error:
             # The browser takes a message for HTML.
             text = html.escape(str(error))
@@ -300,6 +319,12 @@ def _opened(model: Model) -> Callable[[gr.Request], list[Any]]:
         return [*values, gr.Tabs(selected=query.get("tab", "sample"))]
 
     return opened
+
+
+def _updates(shown: tabs.Shown, query: str) -> Answer:
+    with _gif(shown) as path:
+        animation = gr.update(value=path, visible=path is not None)
+        yield shown.picture, animation, shown.note, query
 
 
 @contextmanager

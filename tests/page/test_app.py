@@ -14,7 +14,7 @@ START = dict(Choices(steps=2, images=2))
 def answers(draw, model, **changes):
     """What the browser is sent, one update after the other."""
     answer = app._answer(draw, "sample", model)
-    return list(answer(*(START | changes).values()))
+    return list(answer(*(START | changes).values(), {}, 0))
 
 
 def values(choices):
@@ -50,15 +50,38 @@ def test_a_page_has_all_tabs_and_a_component_for_every_choice(model):
 def test_an_answer_ends_with_a_picture_an_animation_and_a_link(model):
     answer = app._answer(tabs.sample, "sample", model)
     start = dict(Choices.fitting(model)) | {"steps": 2, "images": 2, "seed": 3}
-    updates = answer(*start.values())
+    updates = answer(*start.values(), {}, 0)
     for update in updates:
-        if path := update[1]["value"]:
+        if path := update[1].get("value"):
             with Image.open(path) as image:  # there until the next update
                 assert (image.format, image.n_frames) == ("GIF", 2)
     picture, _, note, query = update
     assert picture.ndim == 3
     assert "seed 3" in note
     assert query == "?tab=sample&seed=3&steps=2&images=2"
+
+
+def test_stop_ends_what_was_asked_for_before_it(model):
+    """Whether it is being drawn or waits; and a later Draw is drawn."""
+    stops: dict[str, float] = {}
+    answer = app._answer(tabs.sample, "sample", model)
+    updates = answer(*START.values(), stops, 10)
+    next(updates)
+    app._stop(stops, 11)
+    assert list(updates) == []
+    assert list(answer(*START.values(), stops, 10)) == []
+    *_, (_, _, note, _) = answer(*START.values(), stops, 12)
+    assert "2 images" in note
+
+
+def test_a_picture_is_sent_once(model):
+    same, other = tabs.Shown(None, "a"), tabs.Shown(None, "b")
+
+    def draw(model, choices):
+        yield from (same, same, other)
+
+    first, second, third = answers(draw, model)
+    assert (first[2], second, third[2]) == ("a", app.SAME, "b")
 
 
 @pytest.mark.parametrize(

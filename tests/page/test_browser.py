@@ -139,6 +139,19 @@ def test_drawing_can_be_stopped(page, address):
     assert panel(page).get_by_text(re.compile("of 250")).inner_text() == left
 
 
+@pytest.mark.parametrize("pause", [100, 1000])
+def test_it_draws_again_soon_after_it_was_stopped(page, address, pause):
+    """Some steps take seconds here, and Stop ends with the one that is under way."""
+    page.goto(f"{address}/?steps=250&images=64")
+    wait_for(page, "Step [2-9] of 250")
+    page.get_by_label("Images").first.fill("2")
+    page.get_by_label("Steps").first.fill("3")
+    panel(page).get_by_role("button", name="Stop").click()
+    page.wait_for_timeout(pause)
+    panel(page).get_by_role("button", name="Draw").click()
+    wait_for(page, "2 images of seed 0 in 3 steps")
+
+
 def test_a_text_for_an_image_is_refused_in_a_sentence(page, address, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     page.goto(f"{address}/?tab=invert")
