@@ -63,10 +63,11 @@ def sample(model: Model, choices: Choices) -> Pictures:
     draw = partial(_sample, model, count, choices)
     images = yield from previews(draw, show, choices.steps)
     picture = _grid(model, images, columns)
-    cost = evaluations(choices.sampler, choices.steps)
+    cost = _evaluations(choices)
     note = (
         f"{count} images of seed {choices.seed} in {choices.steps} steps of "
-        f"{choices.sampler}: {cost} evaluations of the network for each."
+        f"{choices.sampler}: {cost} evaluation{'s' * (cost != 1)} of the "
+        "network for each."
     )
     yield Shown(picture, note)
     yield Shown(picture, note, [*frames, picture])
@@ -87,7 +88,13 @@ def over_steps(model: Model, choices: Choices) -> Pictures:
             one = choices.read({**dict(choices), "steps": steps, "sampler": sampler})
             cells[row, column] = _sample(model, 1, one)[0]
             yield Shown(shown(), f"{sampler}, {steps} steps.")
-    yield Shown(shown(), f"Every image begins with one noise, of seed {choices.seed}.")
+    costs = {name: _evaluations(choices, sampler=name, steps=1) for name in samplers}
+    each = ", ".join(f"{name} {cost}" for name, cost in costs.items())
+    yield Shown(
+        shown(),
+        f"Every image begins with one noise, of seed {choices.seed}. Evaluations of "
+        f"the network in a step: {each}.",
+    )
 
 
 def interpolate(
@@ -287,6 +294,13 @@ def _inverted(
         )
 
     return (yield from previews(find, show, choices.steps))
+
+
+def _evaluations(choices: Choices, **changes: Any) -> int:
+    """Of the network, for each image: with guidance two in place of one."""
+    asked = choices.read({**dict(choices), **changes})
+    once = evaluations(asked.sampler, asked.steps)
+    return once if asked.guidance_scale == 1 else 2 * once
 
 
 def _deterministic(choices: Choices) -> Choices:
