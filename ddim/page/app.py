@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 
@@ -72,9 +73,15 @@ class Tab:
     """Makes components: those of fields of `Choices`, and `own`."""
 
 
-def build(models: Mapping[str, Model]) -> gr.Blocks:
-    """The page of the first model; the others are there to compare it with."""
+def build(models: Mapping[str, Model], opens: str = "") -> gr.Blocks:
+    """The page of the first model; the others are there to compare it with.
+
+    Without a link it opens with the choices of `opens`, the query of one. Raises
+    `DdimError` if they are wrong.
+    """
     name, model = next(iter(models.items()))
+    begin = dict(parse_qsl(opens))
+    Choices.fitting(model).read_query(begin)
     with gr.Blocks(
         title=f"ddim: {name}", analytics_enabled=False, delete_cache=CLEARING
     ) as page:
@@ -91,7 +98,7 @@ def build(models: Mapping[str, Model]) -> gr.Blocks:
         for wire in wires:
             wire(chosen, link)
         opened = page.load(
-            _opened(model),
+            _opened(model, begin),
             outputs=[*chosen, shown],
             api_visibility="private",
         )
@@ -104,14 +111,15 @@ def serve(
 ) -> None:
     """Serve the page until a signal comes, and print its address.
 
-    Raises `DdimError` if the port is taken.
+    The environment's `DDIM_PAGE_OPENS` is what the page opens with, as in a link.
+    Raises `DdimError` if that is wrong, or if the port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="ddim-page-") as room:
         # Uploads and pictures: all that Gradio serves besides the page.
         os.environ["GRADIO_TEMP_DIR"] = room
         for model in models.values():
             _warm_up(model)
-        page = build(models)
+        page = build(models, os.environ.get("DDIM_PAGE_OPENS", ""))
         page.queue(max_size=QUEUE, default_concurrency_limit=1)
         try:
             page.launch(
@@ -303,11 +311,14 @@ def _answer(
     return answer
 
 
-def _opened(model: Model) -> Callable[[gr.Request], list[Any]]:
-    """Fills in the choices of the link that the page was opened by."""
+def _opened(
+    model: Model, begin: Mapping[str, str]
+) -> Callable[[gr.Request], list[Any]]:
+    """Fills in the choices of the link that the page was opened by, or else `begin`."""
 
     def opened(request: gr.Request) -> list[Any]:
-        query, choices = dict(request.query_params), Choices.fitting(model)
+        query = dict(request.query_params) or begin
+        choices = Choices.fitting(model)
         try:
             asked = choices.read_query(query)
             if asked.subject and model.class_names:

@@ -217,6 +217,13 @@ def compare(
             f"models: expected two that draw from noise of one shape; received "
             f"{model.noise_shape} and {other.noise_shape}"
         )
+    note = (
+        f"Images in the same place begin with the same noise, of seed {choices.seed}."
+    )
+    for each, its_name in zip((model, other), names, strict=True):
+        if choices.signal_leak and each.trained.description.low_frequencies is None:
+            choices = choices.read({**dict(choices), "signal_leak": False})
+            note += f" Without full contrast, for which {its_name} is too old."
     columns = math.ceil(math.sqrt(choices.images))
     grids: list[Picture] = []
     for each in (model, other):
@@ -233,10 +240,7 @@ def compare(
         draw = partial(_sample, each, choices.images, asked)
         images = yield from previews(draw, show, choices.steps)
         grids.append(_grid(each, images, columns))
-    yield Shown(
-        layout.beside(grids[0], grids[1], names),
-        f"Images in the same place begin with the same noise, of seed {choices.seed}.",
-    )
+    yield Shown(layout.beside(grids[0], grids[1], names), note)
 
 
 def neighbours(model: Model, choices: Choices) -> Pictures:

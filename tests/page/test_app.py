@@ -1,12 +1,19 @@
 """The page as Gradio is told of it: its answers, refusals and links."""
 
+import shlex
+import subprocess
+from urllib.parse import parse_qsl
+
 import pytest
 from PIL import Image
 
 gr = pytest.importorskip("gradio", reason="the extra page is not installed")
 
+from ddim.errors import DdimError  # noqa: E402
+from ddim.networks import checkpoint  # noqa: E402
 from ddim.page import app, components, tabs  # noqa: E402
 from ddim.page.choices import Choices  # noqa: E402
+from tests.conftest import ROOT  # noqa: E402
 
 START = dict(Choices(steps=2, images=2))
 
@@ -100,14 +107,37 @@ def test_mistakes_are_shown_as_sentences_and_never_as_html(model, changes, messa
 
 
 def test_a_link_fills_in_the_choices_and_opens_the_tab(model, warnings):
-    *choices, tab = app._opened(model)(Request(tab="see", seed="7"))
+    *choices, tab = app._opened(model, {})(Request(tab="see", seed="7"))
     fitting = Choices.fitting(model)
     assert choices == values(fitting.read({**dict(fitting), "seed": 7}))
     assert (tab.selected, warnings) == ("see", [])
 
 
+def test_without_a_link_the_page_opens_with_what_it_was_told(model, warnings):
+    opened = app._opened(model, {"sampler": "rk2"})
+    place = list(Choices.model_fields).index("sampler")
+    assert opened(Request())[place] == "rk2"
+    assert opened(Request(seed="7"))[place] == "ddim"  # a link says all
+    with pytest.raises(DdimError, match="sampler: expected one of"):
+        app.build({"plain": model}, "sampler=other")
+
+
+def test_make_page_opens_the_committed_model_as_the_picture_of_readme():
+    lines = subprocess.check_output(["make", "-n", "page"], cwd=ROOT, text=True)
+    opens, *words = shlex.split(lines.splitlines()[-1])
+    given = dict(parse_qsl(opens.removeprefix("DDIM_PAGE_OPENS=")))
+    choices = Choices().read_query(given)
+    assert (choices.sampler, choices.signal_leak, choices.noise_scale) == (
+        *("dpmpp_2m", True),
+        0.97,
+    )
+    shown, other = (words[words.index(name) + 1] for name in ("--model", "--against"))
+    assert checkpoint.load(ROOT / shown).description.low_frequencies is not None
+    assert (ROOT / other / "model.json").is_file()
+
+
 def test_a_wrong_link_is_told_of_and_left_alone(model, warnings):
-    *choices, _ = app._opened(model)(Request(seed="<i>"))
+    *choices, _ = app._opened(model, {})(Request(seed="<i>"))
     assert choices == values(Choices.fitting(model))
     assert warnings == ["seed: expected a whole number; received &#x27;&lt;i&gt;&#x27;"]
 

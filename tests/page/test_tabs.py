@@ -126,6 +126,14 @@ def test_a_model_without_text_is_compared_without_guidance(reader, model):
     np.testing.assert_array_equal(right[:, half:], plain[:, half:])
 
 
+def test_models_are_compared_without_full_contrast_if_one_does_not_know_it(model):
+    asked = CHOICES.read({**dict(CHOICES), "signal_leak": True})
+    with_it = last(tabs.compare(model, asked, model, ("a", "b")))
+    without = last(tabs.compare(model, CHOICES, model, ("a", "b")))
+    np.testing.assert_array_equal(with_it.picture, without.picture)
+    assert with_it.note.endswith("Without full contrast, for which a is too old.")
+
+
 def test_the_network_is_seen_at_one_noise_level(model):
     end = last(tabs.see(model, CHOICES, None))
     images = model.sample(4, steps=2, seed=5)
