@@ -2,6 +2,7 @@
 
 import html
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,9 @@ image to invert yet."""
 AT = "(...values) => [...values.slice(0, -1), Date.now()]"
 """Says when a button was pressed, by the clock of the browser."""
 
+UNTOLD = ("", ".", "..", "model", "models", "dvc")
+"""Parts of a source that say nothing about the model."""
+
 QUEUE = 64
 """Requests that wait, at most; one is worked on at a time."""
 CLEARING = (60, 900)
@@ -83,7 +87,7 @@ def build(models: Mapping[str, Model], opens: str = "") -> gr.Blocks:
     begin = dict(parse_qsl(opens))
     Choices.fitting(model).read_query(begin)
     with gr.Blocks(
-        title=f"ddim: {name}", analytics_enabled=False, delete_cache=CLEARING
+        title=f"ddim: {_called(name)}", analytics_enabled=False, delete_cache=CLEARING
     ) as page:
         gr.Markdown(_about(name, model))
         with gr.Row():
@@ -164,11 +168,19 @@ def _about(name: str, model: Model) -> str:
         known = f"{len(model.class_names)} classes"
     elif model.reads_text:
         known = "text"
+    called = _called(name)
+    source = f"<small>{html.escape(name)}</small>\n\n" if called != name else ""
     return (
-        f"# {html.escape(name)}\nA diffusion model of images of {height} x {width} "
-        f"pixels that knows {known}: {model.trained.network.count_params():,} "
+        f"# {html.escape(called)}\n{source}A diffusion model of images of {height} x "
+        f"{width} pixels that knows {known}: {model.trained.network.count_params():,} "
         "parameters. The choices on the left hold for all tabs."
     )
+
+
+def _called(name: str) -> str:
+    """The part of a model's source that people know it by: an experiment or folder."""
+    parts = [part for part in re.split(r"[/\\:]", name) if part not in UNTOLD]
+    return parts[-1] if parts else name
 
 
 def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:

@@ -54,6 +54,24 @@ def test_a_page_has_all_tabs_and_a_component_for_every_choice(model):
     assert {each.concurrency_id for each in draws} == {"draw"}  # one at a time
 
 
+@pytest.mark.parametrize(
+    ("source", "called"),
+    [
+        ("docs/results/flowers/model", "flowers"),
+        ("/a/checkpoints/", "checkpoints"),
+        ("dvc:exp-1", "exp-1"),
+        ("models:/flowers@best", "flowers@best"),
+        ("A small diffusion model", "A small diffusion model"),
+        ("model", "model"),
+    ],
+)
+def test_the_headline_is_a_name_and_the_source_is_small(model, source, called):
+    headline, *others = app._about(source, model).splitlines()
+    assert headline == f"# {called}"
+    assert (others[0] == f"<small>{source}</small>") == (source != called)
+    assert app.build({source: model}).title == f"ddim: {called}"
+
+
 def test_an_answer_ends_with_a_picture_an_animation_and_a_link(model):
     answer = app._answer(tabs.sample, "sample", model)
     start = dict(Choices.fitting(model)) | {"steps": 2, "images": 2, "seed": 3}
