@@ -160,6 +160,14 @@ def test_a_wrong_link_is_told_of_and_left_alone(model, warnings):
     assert warnings == ["seed: expected a whole number; received &#x27;&lt;i&gt;&#x27;"]
 
 
+def test_a_seed_that_is_no_whole_number_is_refused_and_not_rounded(model):
+    with gr.Blocks():
+        fields = components.shared(model) | components.ask_ends(model)[0]
+    for name in ("seed", "last_seed"):
+        with pytest.raises(gr.Error, match=f"{name}: expected a whole number; .* 3.7"):
+            answers(tabs.sample, model, **{name: fields[name].preprocess(3.7)})
+
+
 def test_an_upload_is_handed_over_unopened(tmp_path):
     path = tmp_path / "text.png"
     path.write_text("no image")

@@ -152,6 +152,23 @@ def test_it_draws_again_soon_after_it_was_stopped(page, address, pause):
     wait_for(page, "2 images of seed 0 in 3 steps")
 
 
+def test_a_number_of_steps_that_is_taken_is_shown(page, address):
+    page.goto(f"{address}/?steps=3&images=2")
+    wait_for(page, "in 3 steps")
+    steps = page.get_by_label("Steps").first
+    steps.fill("0")
+    panel(page).get_by_role("button", name="Draw").click()
+    wait_for(page, "in 1 steps")
+    assert steps.input_value() == "1"
+    page.get_by_label("Seed").first.fill("3.7")
+    panel(page).get_by_role("button", name="Draw").click()
+    page.get_by_text("expected a whole number; received 3.7").wait_for()
+    page.get_by_role("tab", name="Invert", exact=True).click()
+    page.get_by_label("Seed").first.fill("3")
+    panel(page).get_by_role("button", name="Draw").click()
+    page.get_by_text("choose an image first").wait_for()
+
+
 def test_a_text_for_an_image_is_refused_in_a_sentence(page, address, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     page.goto(f"{address}/?tab=invert")
