@@ -169,6 +169,16 @@ def test_a_number_of_steps_that_is_taken_is_shown(page, address):
     page.get_by_text("choose an image first").wait_for()
 
 
+def test_ten_people_at_once_are_served_in_turn(page, address):
+    contexts = [page.context.browser.new_context() for _ in range(10)]
+    pages = [context.new_page() for context in contexts]
+    for seed, other in enumerate(pages):
+        other.goto(f"{address}/?steps=3&images=2&seed={seed}", wait_until="commit")
+    for seed, other in enumerate(pages):
+        wait_for(other, f"2 images of seed {seed} in 3 steps")
+        assert other.get_by_text("Error", exact=True).count() == 0
+
+
 def test_a_text_for_an_image_is_refused_in_a_sentence(page, address, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     page.goto(f"{address}/?tab=invert")
