@@ -179,6 +179,30 @@ def test_ten_people_at_once_are_served_in_turn(page, address):
         assert other.get_by_text("Error", exact=True).count() == 0
 
 
+def test_an_exported_space_serves_its_page(tmp_path):
+    export = [sys.executable, "-m", "ddim", "export", "--space", tmp_path / "space"]
+    subprocess.run([*export, "--model", MODEL], cwd=ROOT, check=True)
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 7860)) == 0:
+            pytest.skip("the port of a Space is taken")
+    server = subprocess.Popen(
+        [sys.executable, "app.py"],  # imports the code beside it
+        cwd=tmp_path / "space",
+        env={**os.environ, "PYTHONPATH": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout
+        address = re.search(r"http://\S+", server.stdout.readline())
+        assert address
+        with urllib.request.urlopen(address[0], timeout=60) as answer:
+            assert "A small diffusion model" in answer.read().decode()
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
 def test_a_text_for_an_image_is_refused_in_a_sentence(page, address, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     page.goto(f"{address}/?tab=invert")
