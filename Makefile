@@ -10,7 +10,13 @@ verify: RECIPE = tiny
 KILLS ?= 32
 PORT ?= 5000
 page: PORT = 7860
-MODEL ?= docs/results/flowers/model
+SHOWN := docs/results/flowers/model
+MODEL ?= $(SHOWN)
+# The page begins as the picture of README was drawn, and compares with a smaller model.
+ifeq ($(MODEL),$(SHOWN))
+OPENS ?= sampler=dpmpp_2m&signal_leak=True&noise_scale=0.97
+AGAINST ?= docs/results/flowers-cpu/model
+endif
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # Experiments are git commits: without an identity they are made in the project's name.
@@ -118,7 +124,7 @@ tour: setup .venv/tour.txt
 	jupyter lab notebooks/tour.ipynb
 
 page: setup .venv/page.txt
-	ddim page --model $(MODEL) --port $(PORT)
+	DDIM_PAGE_OPENS="$(OPENS)" ddim page --model $(MODEL) $(AGAINST:%=--against %) --port $(PORT)
 
 report: setup
 	ddim report $(RUNS)

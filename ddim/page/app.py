@@ -2,13 +2,15 @@
 
 import html
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 
@@ -46,12 +48,20 @@ DRAW_AT_ONCE = """() => {
 """Draws what a link asks for, or samples, as soon as the tab is there; there is no
 image to invert yet."""
 
+AT = "(...values) => [...values.slice(0, -1), Date.now()]"
+"""Says when a button was pressed, by the clock of the browser."""
+
+UNTOLD = ("", ".", "..", "model", "models", "dvc")
+"""Parts of a source that say nothing about the model."""
+
 QUEUE = 64
 """Requests that wait, at most; one is worked on at a time."""
 CLEARING = (60, 900)
 """Seconds between clearings of pictures, and the age of those that go."""
 
 Answer = Iterator[tuple[Any, ...]]
+SAME = (gr.skip(),) * 4
+"""An answer that changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +71,23 @@ class Tab:
     name: str
     title: str
     text: str
-    draw: Callable[..., Iterator[tabs.Shown]] | None
+    draw: Callable[..., tabs.Pictures] | None
     """Takes the model, the choices, and the values of `own`."""
     ask: Callable[[Model], tuple[components.Fields, list[Any]]] = lambda model: ({}, [])
     """Makes components: those of fields of `Choices`, and `own`."""
 
 
-def build(models: Mapping[str, Model]) -> gr.Blocks:
-    """The page of the first model; the others are there to compare it with."""
+def build(models: Mapping[str, Model], opens: str = "") -> gr.Blocks:
+    """The page of the first model; the others are there to compare it with.
+
+    Without a link it opens with the choices of `opens`, the query of one. Raises
+    `DdimError` if they are wrong.
+    """
     name, model = next(iter(models.items()))
+    begin = dict(parse_qsl(opens))
+    Choices.fitting(model).read_query(begin)
     with gr.Blocks(
-        title=f"ddim: {name}", analytics_enabled=False, delete_cache=CLEARING
+        title=f"ddim: {_called(name)}", analytics_enabled=False, delete_cache=CLEARING
     ) as page:
         gr.Markdown(_about(name, model))
         with gr.Row():
@@ -86,7 +102,7 @@ def build(models: Mapping[str, Model]) -> gr.Blocks:
         for wire in wires:
             wire(chosen, link)
         opened = page.load(
-            _opened(model),
+            _opened(model, begin),
             outputs=[*chosen, shown],
             api_visibility="private",
         )
@@ -99,14 +115,15 @@ def serve(
 ) -> None:
     """Serve the page until a signal comes, and print its address.
 
-    Raises `DdimError` if the port is taken.
+    The environment's `DDIM_PAGE_OPENS` is what the page opens with, as in a link.
+    Raises `DdimError` if that is wrong, or if the port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="ddim-page-") as room:
         # Uploads and pictures: all that Gradio serves besides the page.
         os.environ["GRADIO_TEMP_DIR"] = room
         for model in models.values():
             _warm_up(model)
-        page = build(models)
+        page = build(models, os.environ.get("DDIM_PAGE_OPENS", ""))
         page.queue(max_size=QUEUE, default_concurrency_limit=1)
         try:
             page.launch(
@@ -151,17 +168,25 @@ def _about(name: str, model: Model) -> str:
         known = f"{len(model.class_names)} classes"
     elif model.reads_text:
         known = "text"
+    called = _called(name)
+    source = f"<small>{html.escape(name)}</small>\n\n" if called != name else ""
     return (
-        f"# {html.escape(name)}\nA diffusion model of images of {height} x {width} "
-        f"pixels that knows {known}: {model.trained.network.count_params():,} "
+        f"# {html.escape(called)}\n{source}A diffusion model of images of {height} x "
+        f"{width} pixels that knows {known}: {model.trained.network.count_params():,} "
         "parameters. The choices on the left hold for all tabs."
     )
+
+
+def _called(name: str) -> str:
+    """The part of a model's source that people know it by: an experiment or folder."""
+    parts = [part for part in re.split(r"[/\\:]", name) if part not in UNTOLD]
+    return parts[-1] if parts else name
 
 
 def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
     name, *others = models
 
-    def against(model: Model, choices: Choices, other: str) -> Iterator[tabs.Shown]:
+    def against(model: Model, choices: Choices, other: str) -> tabs.Pictures:
         return tabs.compare(model, choices, models[other], (name, other))
 
     return [
@@ -243,11 +268,14 @@ def _add(
             for label, visible in (("Picture", True), ("Animation", False))
         )
         query = gr.Textbox(visible="hidden")
+        pressed = gr.Number(visible="hidden")
+        stops: gr.State = gr.State({})  # one for each browser
 
     def wire(chosen: list[Any], link: gr.Textbox) -> None:
-        drawing = button.click(
+        button.click(
             _answer(draw, tab.name, model),
-            inputs=[*chosen, *own],
+            inputs=[*chosen, *own, stops, pressed],
+            js=AT,
             outputs=[picture, animation, note, query],
             concurrency_id="draw",
             trigger_mode="always_last",
@@ -255,27 +283,38 @@ def _add(
             show_progress_on=[note],
             api_visibility="private",
         )
-        stop.click(None, cancels=[drawing], api_visibility="private")
+        # Gradio's own `cancels` loses a Draw that is pressed before they are done.
+        stop.click(
+            _stop, [stops, pressed], js=AT, queue=False, api_visibility="private"
+        )
         query.change(None, [query], [link], js=TO_ADDRESS, api_visibility="private")
 
     return wire
 
 
+def _stop(stops: dict[str, float], at: float) -> None:
+    """End what Draw was pressed for before this time."""
+    stops["at"] = at
+
+
 def _answer(
-    draw: Callable[..., Iterator[tabs.Shown]], name: str, model: Model
+    draw: Callable[..., tabs.Pictures], name: str, model: Model
 ) -> Callable[..., Answer]:
     """Runs the tab of this name; its mistakes are shown as sentences."""
 
-    def answer(*values: Any) -> Answer:
-        fields = list(Choices.model_fields)
+    def answer(*all_values: Any) -> Answer:
+        *values, stops, at = all_values
+        fields, before = list(Choices.model_fields), None
         try:
             given = dict(zip(fields, values[: len(fields)], strict=True))
             choices = Choices.read(given)
             query = choices.query(Choices.fitting(model), name)
-            for shown in draw(model, choices, *values[len(fields) :]):
-                with _gif(shown) as path:
-                    animation = gr.update(value=path, visible=path is not None)
-                    yield shown.picture, animation, shown.note, query
+            with closing(draw(model, choices, *values[len(fields) :])) as pictures:
+                for shown in pictures:
+                    if stops.get("at", at) > at:
+                        return
+                    yield from _updates(shown, query) if shown is not before else [SAME]
+                    before = shown
         except DdimError as error:
             # The browser takes a message for HTML.
             text = html.escape(str(error))
@@ -284,11 +323,14 @@ def _answer(
     return answer
 
 
-def _opened(model: Model) -> Callable[[gr.Request], list[Any]]:
-    """Fills in the choices of the link that the page was opened by."""
+def _opened(
+    model: Model, begin: Mapping[str, str]
+) -> Callable[[gr.Request], list[Any]]:
+    """Fills in the choices of the link that the page was opened by, or else `begin`."""
 
     def opened(request: gr.Request) -> list[Any]:
-        query, choices = dict(request.query_params), Choices.fitting(model)
+        query = dict(request.query_params) or begin
+        choices = Choices.fitting(model)
         try:
             asked = choices.read_query(query)
             if asked.subject and model.class_names:
@@ -300,6 +342,12 @@ def _opened(model: Model) -> Callable[[gr.Request], list[Any]]:
         return [*values, gr.Tabs(selected=query.get("tab", "sample"))]
 
     return opened
+
+
+def _updates(shown: tabs.Shown, query: str) -> Answer:
+    with _gif(shown) as path:
+        animation = gr.update(value=path, visible=path is not None)
+        yield shown.picture, animation, shown.note, query
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def shared(model: Model) -> Fields:
             visible=model.reads_text,
         )
     return {
-        "seed": gr.Number(start.seed, label="Seed", info="of the noise", precision=0),
+        "seed": gr.Number(start.seed, label="Seed", info="of the noise"),
         "steps": gr.Slider(1, MOST_STEPS, start.steps, step=1, label="Steps"),
         "sampler": gr.Dropdown(
             samplers_of(model), value=start.sampler, label="Sampler"
@@ -72,7 +72,7 @@ def ask_steps(model: Model) -> tuple[Fields, list[Any]]:
 def ask_ends(model: Model) -> tuple[Fields, list[Any]]:
     with gr.Row():
         fields = {
-            "last_seed": gr.Number(label="Last seed", precision=0),
+            "last_seed": gr.Number(label="Last seed"),
             "frames": gr.Slider(2, MOST_IMAGES, step=1, label="Images on the way"),
         }
     with gr.Accordion("Between two images of your own", open=False), gr.Row():

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from ddim.diffusion.samplers import Callback
@@ -11,6 +12,8 @@ from ddim.pictures.animations import evenly
 
 PREVIEWS = 40
 """Steps that are shown, at most."""
+PATIENCE = 0.5
+"""Seconds after which the newest preview is yielded again."""
 
 Shown = TypeVar("Shown")
 Result = TypeVar("Result")
@@ -28,8 +31,9 @@ def previews(
     """Yields `show(step, noisy_images, pred_images)` while `draw(callback)` samples.
 
     Returns what `draw` returns, and raises what it raises. Both run in a thread of
-    their own. Of previews that nobody has taken yet only the newest is yielded. When
-    the generator is closed, the sampler ends with its next step.
+    their own. Of previews that nobody has taken yet only the newest is yielded; and it
+    is yielded again while the next one takes long, so that the generator can be closed
+    meanwhile. The sampler then ends with its next step.
     """
     made: SimpleQueue[Shown | None] = SimpleQueue()
     closed = threading.Event()
@@ -46,13 +50,23 @@ def previews(
     drawn.add_done_callback(lambda _: made.put(None))
     pool.shutdown(wait=False)
     try:
-        ended = False
+        newest, ended = None, False
         while not ended:
-            waiting = [made.get()]
-            while not made.empty():
-                waiting.append(made.get())
-            ended = waiting[-1] is None
-            yield from [preview for preview in waiting if preview is not None][-1:]
+            for preview in _waiting(made):
+                ended = preview is None
+                newest = newest if ended else preview
+            if newest is not None:
+                yield newest
     finally:
         closed.set()
     return drawn.result()
+
+
+def _waiting(queue: SimpleQueue[Shown | None]) -> list[Shown | None]:
+    """All that is in the queue, if need be after waiting for `PATIENCE`."""
+    found = []
+    with suppress(Empty):
+        found.append(queue.get(timeout=PATIENCE))
+        while True:
+            found.append(queue.get_nowait())
+    return found

@@ -4,7 +4,7 @@ All take the model, the choices, and what is no setting, such as uploaded images
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,7 +47,10 @@ class Shown:
     """That each frame is shown."""
 
 
-def sample(model: Model, choices: Choices) -> Iterator[Shown]:
+Pictures = Generator[Shown, None, None]
+
+
+def sample(model: Model, choices: Choices) -> Pictures:
     """Images of the seed: what the network predicts at each step."""
     count = choices.images
     columns = math.ceil(math.sqrt(count * 4 / 3))
@@ -60,16 +63,17 @@ def sample(model: Model, choices: Choices) -> Iterator[Shown]:
     draw = partial(_sample, model, count, choices)
     images = yield from previews(draw, show, choices.steps)
     picture = _grid(model, images, columns)
-    cost = evaluations(choices.sampler, choices.steps)
+    cost = _evaluations(choices)
     note = (
         f"{count} images of seed {choices.seed} in {choices.steps} steps of "
-        f"{choices.sampler}: {cost} evaluations of the network for each."
+        f"{choices.sampler}: {cost} evaluation{'s' * (cost != 1)} of the "
+        "network for each."
     )
     yield Shown(picture, note)
     yield Shown(picture, note, [*frames, picture])
 
 
-def over_steps(model: Model, choices: Choices) -> Iterator[Shown]:
+def over_steps(model: Model, choices: Choices) -> Pictures:
     """The first noise of the seed: a row per sampler, a column per number of steps."""
     counts, samplers = sorted(choices.step_counts), choices.samplers
     cells = np.ones((len(samplers), len(counts), *model.image_shape), np.float32)
@@ -84,12 +88,18 @@ def over_steps(model: Model, choices: Choices) -> Iterator[Shown]:
             one = choices.read({**dict(choices), "steps": steps, "sampler": sampler})
             cells[row, column] = _sample(model, 1, one)[0]
             yield Shown(shown(), f"{sampler}, {steps} steps.")
-    yield Shown(shown(), f"Every image begins with one noise, of seed {choices.seed}.")
+    costs = {name: _evaluations(choices, sampler=name, steps=1) for name in samplers}
+    each = ", ".join(f"{name} {cost}" for name, cost in costs.items())
+    yield Shown(
+        shown(),
+        f"Every image begins with one noise, of seed {choices.seed}. Evaluations of "
+        f"the network in a step: {each}.",
+    )
 
 
 def interpolate(
     model: Model, choices: Choices, image_a: str | None, image_b: str | None
-) -> Iterator[Shown]:
+) -> Pictures:
     """From seed to seed, or from image to image, along the sphere of noise."""
     shares = np.linspace(0, 1, choices.frames)
     if image_a is None and image_b is None:
@@ -104,20 +114,14 @@ def interpolate(
         note = "From image to image, through their noise."
     path = np.concatenate([between(ends, share) for share in shares])
     columns = math.ceil(math.sqrt(len(path) * 2))
-
-    def show(step: int, noisy_images: Any, pred_images: Any) -> Shown:
-        grid = _grid(model, _decoded(model, pred_images), columns)
-        return Shown(grid, f"Step {step + 1} of {choices.steps}.")
-
-    draw = partial(_sample, model, len(path), choices, initial_noise=path)
-    images = yield from previews(draw, show, choices.steps)
+    images = yield from _watched(model, len(path), choices, columns, initial_noise=path)
     picture = _grid(model, images, columns)
     yield Shown(picture, note)
     there = [_grid(model, image[None], 1) for image in images]
     yield Shown(picture, note, there + there[-2:0:-1])
 
 
-def invert(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
+def invert(model: Model, choices: Choices, file: str | None) -> Pictures:
     """An uploaded image, its noise, what comes of that, and of changed noise.
 
     The last is drawn with the class or prompt that is asked for, not with that of the
@@ -131,12 +135,14 @@ def invert(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
     # Not row 0 of the seed, which is already in the noise that was found.
     fresh = noise(choices.seed, [1], model.noise_shape)
     edited_noise = between(np.concatenate([found, fresh]), change) if change else found
-    yield Shown(_grid(model, image, 1), "The noise is found; drawing again.")
-    again = _sample(model, 1, choices, subject=subject, initial_noise=found)
+    again = yield from _watched(
+        model, 1, choices, 1, subject=subject, initial_noise=found
+    )
     cells = [image, model.generator.codec.decode(found), again]
     names = ["image", "noise", "again"]
     if change or choices.conditions(model) != choices.conditions(model, subject):
-        cells.append(_sample(model, 1, guided, initial_noise=edited_noise))
+        changed = yield from _watched(model, 1, guided, 1, initial_noise=edited_noise)
+        cells.append(changed)
         names.append("changed")
     grid = _grid(model, np.concatenate(cells), len(cells))
     error = np.abs(image - again).mean()
@@ -149,14 +155,14 @@ def invert(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
     )
 
 
-def see(model: Model, choices: Choices, file: str | None) -> Iterator[Shown]:
+def see(model: Model, choices: Choices, file: str | None) -> Pictures:
     """Images with noise of one time, and what the network takes them for.
 
     Those of the seed, or an uploaded image with several noises. A model that reads text
     also shows where it looks at each word of the prompt.
     """
     if file is None:
-        images = _sample(model, SEEN, choices)
+        images = yield from _watched(model, SEEN, choices, SEEN)
     else:
         images = np.stack([uploads.read(file, model.image_shape)] * SEEN)
     method = model.method(**choices.method)
@@ -204,13 +210,20 @@ def _lit(
 
 def compare(
     model: Model, choices: Choices, other: Model, names: tuple[str, str]
-) -> Iterator[Shown]:
+) -> Pictures:
     """Images of two models from the same noise, side by side."""
     if model.noise_shape != other.noise_shape:
         raise DdimError(
             f"models: expected two that draw from noise of one shape; received "
             f"{model.noise_shape} and {other.noise_shape}"
         )
+    note = (
+        f"Images in the same place begin with the same noise, of seed {choices.seed}."
+    )
+    for each, its_name in zip((model, other), names, strict=True):
+        if choices.signal_leak and each.trained.description.low_frequencies is None:
+            choices = choices.read({**dict(choices), "signal_leak": False})
+            note += f" Without full contrast, for which {its_name} is too old."
     columns = math.ceil(math.sqrt(choices.images))
     grids: list[Picture] = []
     for each in (model, other):
@@ -227,13 +240,10 @@ def compare(
         draw = partial(_sample, each, choices.images, asked)
         images = yield from previews(draw, show, choices.steps)
         grids.append(_grid(each, images, columns))
-    yield Shown(
-        layout.beside(grids[0], grids[1], names),
-        f"Images in the same place begin with the same noise, of seed {choices.seed}.",
-    )
+    yield Shown(layout.beside(grids[0], grids[1], names), note)
 
 
-def neighbours(model: Model, choices: Choices) -> Iterator[Shown]:
+def neighbours(model: Model, choices: Choices) -> Pictures:
     """Images of the seed, beside each the training images nearest to it."""
     digest = model.trained.description.data_digest
     here = (PATHS.crops / crops.DATASET).is_file()
@@ -247,7 +257,8 @@ def neighbours(model: Model, choices: Choices) -> Iterator[Shown]:
     train_images, _ = crops.load(PATHS.crops, "train")
     count = min(choices.images, NEIGHBOUR_SAMPLES)
     yield Shown(None, f"Comparing with {len(train_images)} training images.")
-    images, pixels = _sample(model, count, choices), sheets.shrunk_pixels
+    images = yield from _watched(model, count, choices, 1)
+    pixels = sheets.shrunk_pixels
     found = sheets.nearest(train_images, pixels(images), pixels, NEIGHBOURS)
     right = _grid(model, train_images[found.ravel()] / 255, NEIGHBOURS)
     names = ("sample", "nearest training images")
@@ -289,6 +300,13 @@ def _inverted(
     return (yield from previews(find, show, choices.steps))
 
 
+def _evaluations(choices: Choices, **changes: Any) -> int:
+    """Of the network, for each image: with guidance two in place of one."""
+    asked = choices.read({**dict(choices), **changes})
+    once = evaluations(asked.sampler, asked.steps)
+    return once if asked.guidance_scale == 1 else 2 * once
+
+
 def _deterministic(choices: Choices) -> Choices:
     """The same with DDIM, which alone can be inverted."""
     return choices.read({**dict(choices), "sampler": "ddim"})
@@ -296,6 +314,19 @@ def _deterministic(choices: Choices) -> Choices:
 
 def _unguided(choices: Choices) -> Choices:
     return choices.read({**dict(choices), "guidance_scale": 1.0})
+
+
+def _watched(
+    model: Model, count: int, choices: Choices, columns: int, **given: Any
+) -> Any:
+    """The images of `_sample`; yields what the network predicts meanwhile."""
+
+    def show(step: int, noisy_images: Any, pred_images: Any) -> Shown:
+        grid = _grid(model, _decoded(model, pred_images), columns)
+        return Shown(grid, f"Step {step + 1} of {choices.steps}.")
+
+    draw = partial(_sample, model, count, choices, **given)
+    return (yield from previews(draw, show, choices.steps))
 
 
 def _sample(

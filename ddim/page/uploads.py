@@ -25,7 +25,7 @@ def read(path: str | None, shape: tuple[int, int, int]) -> np.ndarray:
     Raises `DdimError` if there is no file, or one that is too large or no still image.
     """
     if path is None:
-        raise _refused("received none")
+        raise DdimError("image: expected one; received none: choose an image first")
     if Path(path).stat().st_size > MOST_MEGABYTES * MEBIBYTE:
         raise _refused("received a larger file")
     try:

@@ -1,12 +1,19 @@
 """The page as Gradio is told of it: its answers, refusals and links."""
 
+import shlex
+import subprocess
+from urllib.parse import parse_qsl
+
 import pytest
 from PIL import Image
 
 gr = pytest.importorskip("gradio", reason="the extra page is not installed")
 
+from ddim.errors import DdimError  # noqa: E402
+from ddim.networks import checkpoint  # noqa: E402
 from ddim.page import app, components, tabs  # noqa: E402
 from ddim.page.choices import Choices  # noqa: E402
+from tests.conftest import ROOT  # noqa: E402
 
 START = dict(Choices(steps=2, images=2))
 
@@ -14,7 +21,7 @@ START = dict(Choices(steps=2, images=2))
 def answers(draw, model, **changes):
     """What the browser is sent, one update after the other."""
     answer = app._answer(draw, "sample", model)
-    return list(answer(*(START | changes).values()))
+    return list(answer(*(START | changes).values(), {}, 0))
 
 
 def values(choices):
@@ -47,18 +54,59 @@ def test_a_page_has_all_tabs_and_a_component_for_every_choice(model):
     assert {each.concurrency_id for each in draws} == {"draw"}  # one at a time
 
 
+@pytest.mark.parametrize(
+    ("source", "called"),
+    [
+        ("docs/results/flowers/model", "flowers"),
+        ("/a/checkpoints/", "checkpoints"),
+        ("dvc:exp-1", "exp-1"),
+        ("models:/flowers@best", "flowers@best"),
+        ("A small diffusion model", "A small diffusion model"),
+        ("model", "model"),
+    ],
+)
+def test_the_headline_is_a_name_and_the_source_is_small(model, source, called):
+    headline, *others = app._about(source, model).splitlines()
+    assert headline == f"# {called}"
+    assert (others[0] == f"<small>{source}</small>") == (source != called)
+    assert app.build({source: model}).title == f"ddim: {called}"
+
+
 def test_an_answer_ends_with_a_picture_an_animation_and_a_link(model):
     answer = app._answer(tabs.sample, "sample", model)
     start = dict(Choices.fitting(model)) | {"steps": 2, "images": 2, "seed": 3}
-    updates = answer(*start.values())
+    updates = answer(*start.values(), {}, 0)
     for update in updates:
-        if path := update[1]["value"]:
+        if path := update[1].get("value"):
             with Image.open(path) as image:  # there until the next update
                 assert (image.format, image.n_frames) == ("GIF", 2)
     picture, _, note, query = update
     assert picture.ndim == 3
     assert "seed 3" in note
     assert query == "?tab=sample&seed=3&steps=2&images=2"
+
+
+def test_stop_ends_what_was_asked_for_before_it(model):
+    """Whether it is being drawn or waits; and a later Draw is drawn."""
+    stops: dict[str, float] = {}
+    answer = app._answer(tabs.sample, "sample", model)
+    updates = answer(*START.values(), stops, 10)
+    next(updates)
+    app._stop(stops, 11)
+    assert list(updates) == []
+    assert list(answer(*START.values(), stops, 10)) == []
+    *_, (_, _, note, _) = answer(*START.values(), stops, 12)
+    assert "2 images" in note
+
+
+def test_a_picture_is_sent_once(model):
+    same, other = tabs.Shown(None, "a"), tabs.Shown(None, "b")
+
+    def draw(model, choices):
+        yield from (same, same, other)
+
+    first, second, third = answers(draw, model)
+    assert (first[2], second, third[2]) == ("a", app.SAME, "b")
 
 
 @pytest.mark.parametrize(
@@ -77,16 +125,47 @@ def test_mistakes_are_shown_as_sentences_and_never_as_html(model, changes, messa
 
 
 def test_a_link_fills_in_the_choices_and_opens_the_tab(model, warnings):
-    *choices, tab = app._opened(model)(Request(tab="see", seed="7"))
+    *choices, tab = app._opened(model, {})(Request(tab="see", seed="7"))
     fitting = Choices.fitting(model)
     assert choices == values(fitting.read({**dict(fitting), "seed": 7}))
     assert (tab.selected, warnings) == ("see", [])
 
 
+def test_without_a_link_the_page_opens_with_what_it_was_told(model, warnings):
+    opened = app._opened(model, {"sampler": "rk2"})
+    place = list(Choices.model_fields).index("sampler")
+    assert opened(Request())[place] == "rk2"
+    assert opened(Request(seed="7"))[place] == "ddim"  # a link says all
+    with pytest.raises(DdimError, match="sampler: expected one of"):
+        app.build({"plain": model}, "sampler=other")
+
+
+def test_make_page_opens_the_committed_model_as_the_picture_of_readme():
+    lines = subprocess.check_output(["make", "-n", "page"], cwd=ROOT, text=True)
+    opens, *words = shlex.split(lines.splitlines()[-1])
+    given = dict(parse_qsl(opens.removeprefix("DDIM_PAGE_OPENS=")))
+    choices = Choices().read_query(given)
+    assert (choices.sampler, choices.signal_leak, choices.noise_scale) == (
+        *("dpmpp_2m", True),
+        0.97,
+    )
+    shown, other = (words[words.index(name) + 1] for name in ("--model", "--against"))
+    assert checkpoint.load(ROOT / shown).description.low_frequencies is not None
+    assert (ROOT / other / "model.json").is_file()
+
+
 def test_a_wrong_link_is_told_of_and_left_alone(model, warnings):
-    *choices, _ = app._opened(model)(Request(seed="<i>"))
+    *choices, _ = app._opened(model, {})(Request(seed="<i>"))
     assert choices == values(Choices.fitting(model))
     assert warnings == ["seed: expected a whole number; received &#x27;&lt;i&gt;&#x27;"]
+
+
+def test_a_seed_that_is_no_whole_number_is_refused_and_not_rounded(model):
+    with gr.Blocks():
+        fields = components.shared(model) | components.ask_ends(model)[0]
+    for name in ("seed", "last_seed"):
+        with pytest.raises(gr.Error, match=f"{name}: expected a whole number; .* 3.7"):
+            answers(tabs.sample, model, **{name: fields[name].preprocess(3.7)})
 
 
 def test_an_upload_is_handed_over_unopened(tmp_path):

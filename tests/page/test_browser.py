@@ -139,6 +139,70 @@ def test_drawing_can_be_stopped(page, address):
     assert panel(page).get_by_text(re.compile("of 250")).inner_text() == left
 
 
+@pytest.mark.parametrize("pause", [100, 1000])
+def test_it_draws_again_soon_after_it_was_stopped(page, address, pause):
+    """Some steps take seconds here, and Stop ends with the one that is under way."""
+    page.goto(f"{address}/?steps=250&images=64")
+    wait_for(page, "Step [2-9] of 250")
+    page.get_by_label("Images").first.fill("2")
+    page.get_by_label("Steps").first.fill("3")
+    panel(page).get_by_role("button", name="Stop").click()
+    page.wait_for_timeout(pause)
+    panel(page).get_by_role("button", name="Draw").click()
+    wait_for(page, "2 images of seed 0 in 3 steps")
+
+
+def test_a_number_of_steps_that_is_taken_is_shown(page, address):
+    page.goto(f"{address}/?steps=3&images=2")
+    wait_for(page, "in 3 steps")
+    steps = page.get_by_label("Steps").first
+    steps.fill("0")
+    panel(page).get_by_role("button", name="Draw").click()
+    wait_for(page, "in 1 steps")
+    assert steps.input_value() == "1"
+    page.get_by_label("Seed").first.fill("3.7")
+    panel(page).get_by_role("button", name="Draw").click()
+    page.get_by_text("expected a whole number; received 3.7").wait_for()
+    page.get_by_role("tab", name="Invert", exact=True).click()
+    page.get_by_label("Seed").first.fill("3")
+    panel(page).get_by_role("button", name="Draw").click()
+    page.get_by_text("choose an image first").wait_for()
+
+
+def test_ten_people_at_once_are_served_in_turn(page, address):
+    contexts = [page.context.browser.new_context() for _ in range(10)]
+    pages = [context.new_page() for context in contexts]
+    for seed, other in enumerate(pages):
+        other.goto(f"{address}/?steps=3&images=2&seed={seed}", wait_until="commit")
+    for seed, other in enumerate(pages):
+        wait_for(other, f"2 images of seed {seed} in 3 steps")
+        assert other.get_by_text("Error", exact=True).count() == 0
+
+
+def test_an_exported_space_serves_its_page(tmp_path):
+    export = [sys.executable, "-m", "ddim", "export", "--space", tmp_path / "space"]
+    subprocess.run([*export, "--model", MODEL], cwd=ROOT, check=True)
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 7860)) == 0:
+            pytest.skip("the port of a Space is taken")
+    server = subprocess.Popen(
+        [sys.executable, "app.py"],  # imports the code beside it
+        cwd=tmp_path / "space",
+        env={**os.environ, "PYTHONPATH": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout
+        address = re.search(r"http://\S+", server.stdout.readline())
+        assert address
+        with urllib.request.urlopen(address[0], timeout=60) as answer:
+            assert "A small diffusion model" in answer.read().decode()
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
 def test_a_text_for_an_image_is_refused_in_a_sentence(page, address, tmp_path):
     (tmp_path / "text.png").write_text("no image")
     page.goto(f"{address}/?tab=invert")

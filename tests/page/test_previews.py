@@ -38,6 +38,20 @@ def test_previews_are_spread_over_the_steps_and_the_result_is_returned():
     assert shown[-1] == 199
 
 
+def test_the_newest_preview_is_yielded_again_while_the_next_takes_long():
+    """So the generator can be closed meanwhile; or else this waits for ever."""
+    may_go_on = threading.Event()
+
+    def draw(callback):
+        callback(0, None, None, None)
+        may_go_on.wait(60)
+
+    watched = previews(draw, lambda step, *_: step, 100)
+    assert [next(watched) for _ in range(3)] == [0, 0, 0]
+    watched.close()
+    may_go_on.set()
+
+
 def test_a_mistake_of_the_sampler_is_raised():
     def draw(callback):
         callback(0, None, None, None)

@@ -1,5 +1,7 @@
 """What the tabs draw, without a server: the images of the Python interface."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from ddim.errors import DdimError
 from ddim.page import tabs
 from ddim.page.choices import Choices
 from ddim.pictures import attention_maps, layout
+from ddim.sampling.denoiser import Denoiser
 from ddim.sampling.generator import noise
 
 CHOICES = Choices(steps=2, images=4, frames=3, seed=5)
@@ -47,6 +50,33 @@ def test_steps_and_samplers_start_from_one_noise(model):
     np.testing.assert_array_equal(end.picture[-height:, -width:], expected)
     with pytest.raises(DdimError, match="at least 1 entries"):
         CHOICES.read({"samplers": []})
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("sampler", ["ddim", "rk2", "ddpm"])
+def test_all_evaluations_of_the_network_are_counted(
+    reader, monkeypatch, sampler, guidance
+):
+    counted, evaluate = [], Denoiser._separate
+
+    def count(*given):
+        counted.append(given)
+        return evaluate(*given)
+
+    monkeypatch.setattr(Denoiser, "_separate", count)
+    description = reader.trained.description
+    parts = (description.diffusion.prediction, description.conditioning)
+    infer = Denoiser(reader.trained.network, *parts)  # not compiled
+    model = replace(reader)
+    vars(model)["generator"] = replace(reader.generator, infer=infer)
+    asked = {"step_counts": [1], "sampler": sampler, "samplers": [sampler]}
+    asked |= {"steps": 3, "images": 1, "guidance_scale": guidance}
+    choices = Choices.read(asked)
+    note = last(tabs.sample(model, choices)).note
+    assert f": {len(counted)} evaluations of the network for each." in note
+    counted.clear()
+    note = last(tabs.over_steps(model, choices)).note
+    assert f"in a step: {sampler} {len(counted)}." in note
 
 
 def test_interpolation_leads_from_seed_to_seed_and_back(model):
@@ -94,6 +124,14 @@ def test_a_model_without_text_is_compared_without_guidance(reader, model):
     plain = last(tabs.compare(reader, CHOICES, model, ("a", "b"))).picture
     half = right.shape[1] // 2 + 1
     np.testing.assert_array_equal(right[:, half:], plain[:, half:])
+
+
+def test_models_are_compared_without_full_contrast_if_one_does_not_know_it(model):
+    asked = CHOICES.read({**dict(CHOICES), "signal_leak": True})
+    with_it = last(tabs.compare(model, asked, model, ("a", "b")))
+    without = last(tabs.compare(model, CHOICES, model, ("a", "b")))
+    np.testing.assert_array_equal(with_it.picture, without.picture)
+    assert with_it.note.endswith("Without full contrast, for which a is too old.")
 
 
 def test_the_network_is_seen_at_one_noise_level(model):

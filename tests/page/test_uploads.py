@@ -78,7 +78,7 @@ def test_what_is_no_still_image_of_reasonable_size_is_refused(
 
 
 def test_no_image_is_refused():
-    with pytest.raises(DdimError, match="received none"):
+    with pytest.raises(DdimError, match="received none: choose an image first"):
         uploads.read(None, SHAPE)
 
 
