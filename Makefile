@@ -124,7 +124,7 @@ tour: setup .venv/tour.txt
 	jupyter lab notebooks/tour.ipynb
 
 page: setup .venv/page.txt
-	DDIM_PAGE_OPENS="$(OPENS)" ddim page --model $(MODEL) $(AGAINST:%=--against %) --port $(PORT)
+	ddim page --model $(MODEL) $(AGAINST:%=--against %) $(if $(OPENS),--opens "$(OPENS)") --port $(PORT)
 
 report: setup
 	ddim report $(RUNS)

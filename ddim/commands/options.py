@@ -324,6 +324,11 @@ class Page(ModelOption):
     port: Annotated[Integer, Field(ge=1, le=65535)] = Field(
         7860, description="of http://127.0.0.1"
     )
+    opens: Text | None = Field(
+        None,
+        description="choices to begin with, as in the link of a page: "
+        "sampler=dpmpp_2m&steps=10",
+    )
 
 
 Processors = Annotated[Integer, Field(ge=1, le=1024)]

@@ -14,7 +14,7 @@ def page(options: Page) -> None:
     models = {name: load(name) for name in (options.model, *options.against)}
     from ddim.page.app import serve  # imports Keras, which `load` sets up
 
-    serve(models, port=options.port)
+    serve(models, port=options.port, opens=options.opens or "")
 
 
 def check_gradio(command: str) -> None:

@@ -111,19 +111,23 @@ def build(models: Mapping[str, Model], opens: str = "") -> gr.Blocks:
 
 
 def serve(
-    models: Mapping[str, Model], *, host: str = "127.0.0.1", port: int = 7860
+    models: Mapping[str, Model],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    opens: str = "",
 ) -> None:
     """Serve the page until a signal comes, and print its address.
 
-    The environment's `DDIM_PAGE_OPENS` is what the page opens with, as in a link.
-    Raises `DdimError` if that is wrong, or if the port is taken.
+    Without a link it opens with the choices of `opens`, the query of one. Raises
+    `DdimError` if that is wrong, or if the port is taken.
     """
     with tempfile.TemporaryDirectory(prefix="ddim-page-") as room:
         # Uploads and pictures: all that Gradio serves besides the page.
         os.environ["GRADIO_TEMP_DIR"] = room
         for model in models.values():
             _warm_up(model)
-        page = build(models, os.environ.get("DDIM_PAGE_OPENS", ""))
+        page = build(models, opens)
         page.queue(max_size=QUEUE, default_concurrency_limit=1)
         try:
             page.launch(

@@ -9,6 +9,7 @@ from PIL import Image
 
 gr = pytest.importorskip("gradio", reason="the extra page is not installed")
 
+from ddim.commands.cli import read  # noqa: E402
 from ddim.errors import DdimError  # noqa: E402
 from ddim.networks import checkpoint  # noqa: E402
 from ddim.page import app, components, tabs  # noqa: E402
@@ -142,16 +143,15 @@ def test_without_a_link_the_page_opens_with_what_it_was_told(model, warnings):
 
 def test_make_page_opens_the_committed_model_as_the_picture_of_readme():
     lines = subprocess.check_output(["make", "-n", "page"], cwd=ROOT, text=True)
-    opens, *words = shlex.split(lines.splitlines()[-1])
-    given = dict(parse_qsl(opens.removeprefix("DDIM_PAGE_OPENS=")))
-    choices = Choices().read_query(given)
+    options = read(shlex.split(lines.splitlines()[-1])[1:])
+    choices = Choices().read_query(dict(parse_qsl(options.opens)))
     assert (choices.sampler, choices.signal_leak, choices.noise_scale) == (
         *("dpmpp_2m", True),
         0.97,
     )
-    shown, other = (words[words.index(name) + 1] for name in ("--model", "--against"))
-    assert checkpoint.load(ROOT / shown).description.low_frequencies is not None
-    assert (ROOT / other / "model.json").is_file()
+    trained = checkpoint.load(ROOT / options.model)
+    assert trained.description.low_frequencies is not None
+    assert (ROOT / options.against[0] / "model.json").is_file()
 
 
 def test_a_wrong_link_is_told_of_and_left_alone(model, warnings):
