@@ -85,7 +85,7 @@ def _print(outcome: dict[str, Progress], *, as_json: bool) -> None:
             }
             for name, one in outcome.items()
         ]
-        print(pd.DataFrame(rows).fillna("-").to_string(index=False))
+        print(pd.DataFrame(rows).astype(object).fillna("-").to_string(index=False))
         if any(one.state == DONE for one in outcome.values()):
             print("\nddim compare, dvc exp show and make ui have the results")
     failed = [name for name, one in outcome.items() if one.state == FAILED]
