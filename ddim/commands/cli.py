@@ -57,7 +57,11 @@ def read(arguments: Sequence[str] | None = None) -> Command:
         given["parser"].error(f"unrecognized arguments: {' '.join(unknown)}")
     command = given["command"]
     names = {key: field.alias for key, field in command.model_fields.items()}
-    values = {names[key]: given[key] for key in given if key in names}
+    values = {
+        names[key]: value
+        for key, value in given.items()
+        if key in names and value is not None
+    }
     try:
         return validate_section(command, values)
     except SettingsError as error:
@@ -117,7 +121,7 @@ def _add(command: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
         argument = command.add_argument(key, **details | {"metavar": name})
     else:
         if collection in (tuple, dict):
-            details |= {"action": "append", "default": []}
+            details |= {"action": "append", "default": None}
         letters = [options.LETTERS[name]] if name in options.LETTERS else []
         argument = command.add_argument(*letters, name, dest=key, **details)
     if kind is Path or any(isinstance(mark, There) for mark in field.metadata):

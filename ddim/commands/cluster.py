@@ -48,8 +48,9 @@ def cluster(options: Cluster) -> None:
                 engine.wait(LOOK_SECONDS)
                 view.show(engine.progress)
         outcome = dict(engine.progress)
-    if options.through and todo:
-        homes.fetch(options.through, [each.name for each in todo])
+    made = [each.name for each in todo if outcome[each.name].state == DONE]
+    if options.through and made:
+        homes.fetch(options.through, made)
     _print(outcome, as_json=options.as_json)
 
 

@@ -46,7 +46,7 @@ class Progress:
 
     @property
     def ended(self) -> bool:
-        return self.state in (DONE, FAILED)
+        return self.state not in (WAITING, RUNNING)
 
 
 class Engine:

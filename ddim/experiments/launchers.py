@@ -54,6 +54,12 @@ def _address(launcher: str, environ: Mapping[str, str]) -> str:
             "tell; received none"
         )
     nodes = ["scontrol", "show", "hostnames", environ["SLURM_STEP_NODELIST"]]
-    first = subprocess.run(nodes, capture_output=True, text=True, check=True)
+    try:
+        first = subprocess.run(nodes, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        raise DdimError(
+            f"{ADDRESSES}: expected host:port of process 0, where Slurm's scontrol is "
+            "not at hand; received none"
+        ) from None
     port = PORTS[int(environ["SLURM_JOB_ID"]) % len(PORTS)]
     return f"{first.stdout.split()[0]}:{port}"

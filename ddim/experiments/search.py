@@ -19,6 +19,8 @@ from ddim.settings import overrides, params
 
 VALUE = "best_val_kid"
 """Of `metrics/train.json`, which the search makes small."""
+FAILURES = 3
+"""So many failed trials in a row end a search."""
 COMMIT = "commit"
 RANGE = {"low", "high", "log", "step"}
 
@@ -84,8 +86,9 @@ class Search:
         self.plan, self.study, self.engine = plan, study, engine
         self.at_once = at_once
         self._running: dict[str, int] = {}
-        self._left = [each.number for each in self._in_state("RUNNING")]
+        self._left = self._begun()
         """Trials that an earlier process has begun and not ended."""
+        self._failures = 0
         self._check_commit()
 
     def run(self, trials: int, seconds: float = 1.0) -> Iterator[None]:
@@ -101,7 +104,7 @@ class Search:
         while len(self._running) < self.at_once:
             if self._left:
                 self._begin(studies.trial(self.study, self._left.pop(0)))
-            elif len(self.study.get_trials(deepcopy=False)) < trials:
+            elif self._count() < trials:
                 self._begin(self.study.ask(dict(self.plan.space)))
             else:
                 return
@@ -133,13 +136,38 @@ class Search:
         from optuna.trial import TrialState
 
         ended = self.engine.progress[name]
+        self._failures += 1
         if ended.state == DONE:
+            self._failures = 0
             self.study.tell(number, float(ended.figures[VALUE]))
         elif PRUNED in self.study.trials[number].user_attrs:
+            self._failures = 0
             ended.state, ended.reason = "pruned", ""
             self.study.tell(number, state=TrialState.PRUNED)
         else:
             self.study.tell(number, state=TrialState.FAIL)
+        if self._failures == FAILURES:
+            raise DdimError(
+                f"{self.plan.name}: {FAILURES} trials failed one after another. The "
+                f"last: {name}: {ended.reason}. The same command goes on"
+            )
+
+    def _begun(self) -> list[int]:
+        """Those that were pruned, but not told of before a kill, are told of."""
+        from optuna.trial import TrialState
+
+        begun = []
+        for trial in self._in_state("RUNNING"):
+            if PRUNED in trial.user_attrs:
+                self.study.tell(trial.number, state=TrialState.PRUNED)
+            else:
+                begun.append(trial.number)
+        return begun
+
+    def _count(self) -> int:
+        """How many trials there are; failed ones are tried with other settings."""
+        trials = self.study.get_trials(deepcopy=False)
+        return sum(each.state.name != "FAIL" for each in trials)
 
     def _in_state(self, name: str) -> list[Any]:
         from optuna.trial import TrialState

@@ -50,8 +50,8 @@ def test_what_is_no_space_is_refused(tmp_path, text):
 class Ended:
     """An engine that ends what it is given at once: the loss mse is better."""
 
-    def __init__(self):
-        self.progress, self.given = {}, {}
+    def __init__(self, state="done"):
+        self.progress, self.given, self.state = {}, {}, state
 
     def start(self, experiment, variables):
         self.given[experiment.name] = experiment, json.loads(variables["DDIM_TRIAL"])
@@ -63,7 +63,9 @@ class Ended:
         for name in names:
             value = 1.0 if "train.loss=mse" in self.given[name][0].overrides else 2.0
             figures = {"best_val_kid": value}
-            self.progress[name] = Progress(state="done", figures=figures)
+            self.progress[name] = Progress(
+                state=self.state, figures=figures, reason="no network"
+            )
         return names
 
 
@@ -94,6 +96,32 @@ def test_trials_are_told_and_counted_over_runs(tmp_path):
     assert [trial.number for trial in study.trials] == [*range(6)]
     assert study.best_value == 1.0
     assert study.best_params["train.loss"] == "mse"
+
+
+def test_a_search_stops_where_all_fails_and_goes_on_later(tmp_path):
+    made, broken = plan(tmp_path), Ended("failed")
+    with pytest.raises(DdimError, match=r"3 trials failed .* s-2: no network"):
+        finish(search.Search(made, opened(made), broken, at_once=1), 4)
+    assert len(broken.given) == 3
+    whole = Ended()
+    finish(search.Search(made, opened(made), whole, at_once=1), 4)
+    assert len(whole.given) == 4, "failed trials do not count"
+
+
+def test_a_trial_that_was_pruned_before_a_kill_is_not_trained_again(tmp_path):
+    made = plan(tmp_path)
+    study = opened(made)
+    study.ask(dict(made.space)).set_user_attr(pruning.PRUNED, 1)
+    engine = Ended()
+    finish(search.Search(made, study, engine, at_once=1), 2)
+    assert [*engine.given] == ["s-1"]
+    assert study.trials[0].state.name == "PRUNED"
+
+
+def test_trials_end_with_the_training_unless_told_otherwise():
+    assert read(["search", "space.yaml"]).stage == ("train",)
+    given = ["--stage", "evaluate", "--stage", "render"]
+    assert read(["search", "space.yaml", *given]).stage == ("evaluate", "render")
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])

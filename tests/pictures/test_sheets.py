@@ -16,6 +16,12 @@ SIZE = 24
 """Pixels, so that a caption's line is as high as it is."""
 
 
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """Sheets that are no wider than their images."""
+    monkeypatch.setattr(layout, "LEAST_WIDTH", SIZE)
+
+
 def flat(values):
     """Images (n, SIZE, SIZE, 1), each of one grey value."""
     return np.ones((len(values), SIZE, SIZE, 1)) * np.reshape(values, (-1, 1, 1, 1))
