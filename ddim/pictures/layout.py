@@ -84,7 +84,8 @@ def with_caption(picture: Picture, text: str) -> Picture:
     font = ImageFont.load_default(FONT_SIZE)
     right = max(0, LEAST_WIDTH - picture.shape[1])
     width = picture.shape[1] + right - 2 * MARGIN
-    lines = textwrap.wrap(text, int(width * len(text) / font.getlength(text)))
+    letters = width * len(text) / font.getlength(text)
+    lines = textwrap.wrap(text, max(1, int(letters)))
     top = LINE_HEIGHT * len(lines)
     image = ImageOps.expand(to_pillow(picture), (0, top, right, 0), "white")
     draw = ImageDraw.Draw(image)
