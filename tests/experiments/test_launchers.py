@@ -19,16 +19,18 @@ def test_slurm_knows_the_first_host(monkeypatch, tmp_path):
     tool.write_text('#!/bin/sh\ntest "$3" = "node[3-4]" && echo node3 && echo node4\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    found = place(
-        {
-            "SLURM_PROCID": "1",
-            "SLURM_STEP_NUM_TASKS": "2",
-            "SLURM_STEP_NODELIST": "node[3-4]",
-            "SLURM_JOB_ID": "4099",
-        }
-    )
+    environ = {
+        "SLURM_PROCID": "1",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NODELIST": "node[3-4]",
+        "SLURM_JOB_ID": "4099",
+    }
+    found = place(environ)
     assert not found.leads
     assert found.variables == {ADDRESSES: "node3:61443", NUMBER: "1", COUNT: "2"}
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    with pytest.raises(DdimError, match="scontrol"):
+        place(environ)
 
 
 @pytest.mark.parametrize(
