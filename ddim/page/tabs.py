@@ -65,7 +65,8 @@ def sample(model: Model, choices: Choices) -> Pictures:
     picture = _grid(model, images, columns)
     cost = _evaluations(choices)
     note = (
-        f"{count} images of seed {choices.seed} in {choices.steps} steps of "
+        f"{count} images of seed {choices.seed} in {choices.steps} "
+        f"step{'s' * (choices.steps != 1)} of "
         f"{choices.sampler}: {cost} evaluation{'s' * (cost != 1)} of the "
         "network for each."
     )

@@ -158,7 +158,7 @@ def test_a_number_of_steps_that_is_taken_is_shown(page, address):
     steps = page.get_by_label("Steps").first
     steps.fill("0")
     panel(page).get_by_role("button", name="Draw").click()
-    wait_for(page, "in 1 steps")
+    wait_for(page, "in 1 step of")
     assert steps.input_value() == "1"
     page.get_by_label("Seed").first.fill("3.7")
     panel(page).get_by_role("button", name="Draw").click()
