@@ -46,8 +46,8 @@ def home(through: str | None = None) -> Home:
     Workers clone its folder, which they must see; `through` names a git remote instead,
     such as origin, for workers that do not see it, unless `DDIM_PROJECT` names a folder
     that they do. With `through` data go through the default DVC remote, without it
-    they are made in the project's own cache. Raises `DdimError` if a git remote is given without a DVC
-    remote, or is unknown.
+    they are made in the project's own cache. Raises `DdimError` if a git remote is
+    given without a DVC remote, or is unknown.
     """
     from dvc.repo import Repo
 
