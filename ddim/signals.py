@@ -33,7 +33,10 @@ def behind(error: BaseException | None) -> Stopped | None:
     """The stop that an exception is or came from.
 
     A lock that a stop interrupts, between taking and noting it, complains in its place.
+    Ray raises a `KeyboardInterrupt` of its own in place of what a signal raised.
     """
+    if type(error) is KeyboardInterrupt and _LISTENER.heard is not None:
+        return Stopped(_LISTENER.heard)
     while error is not None and not isinstance(error, Stopped):
         error = error.__context__
     return error
@@ -48,6 +51,7 @@ class _Listener:
 
     def __init__(self) -> None:
         self.quiet_until = 0.0
+        self.heard: int | None = None
 
     def hear(self, number: int, frame: FrameType | None) -> None:
         if time.monotonic() < self.quiet_until:
@@ -57,6 +61,7 @@ class _Listener:
             signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS)
             return
         self.quiet_until = time.monotonic() + QUIET_SECONDS
+        self.heard = number
         raise Stopped(number)
 
 

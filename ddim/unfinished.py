@@ -14,13 +14,14 @@ from typing import Any
 from ddim.files import atomic, sha256, writing
 from ddim.paths import resolve
 
+STATES = ".resume"
 FINISHED = "finished"
 
 
 def folder(**inputs: Any) -> Path:
     """The folder for a training with these inputs (JSON values); made if needed."""
     text = json.dumps(inputs, sort_keys=True)
-    path = resolve(".resume") / hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = resolve(STATES) / hashlib.sha256(text.encode()).hexdigest()[:16]
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
@@ -32,12 +33,16 @@ def finish(path: Path, weights: str | Path) -> None:
         temporary.write_text(sha256(weights), encoding="utf-8")
 
 
-def discard_finished(weights: str | Path) -> None:
-    """Delete the state of the training that has made these weights, if there is one."""
+def discard_finished(weights: str | Path, root: str | Path | None = None) -> None:
+    """Delete the state of the training that has made these weights, if there is one.
+
+    `root` is the project's folder, if not this process's own.
+    """
     if not Path(weights).is_file():
         return
     digest = sha256(weights)
-    for note in resolve(".resume").glob(f"*/{FINISHED}"):
+    states = resolve(STATES) if root is None else Path(root, STATES)
+    for note in states.glob(f"*/{FINISHED}"):
         if note.read_text("utf-8", errors="replace") == digest:
             discard(note.parent)
 

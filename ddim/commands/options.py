@@ -395,6 +395,9 @@ class Cluster(Sweep):
 class Search(Sweep):
     """Search for the settings with the lowest val_kid, by Optuna."""
 
+    overrides: tuple[Text, ...] = Field(
+        (), description="setting of all trials, as in train.epochs=4; may be repeated"
+    )
     space: Annotated[Path, file("a file of settings to search over")] = Field(
         alias="SPACE",
         description="YAML: by setting a list of choices or a range, {low: ..., "
@@ -419,7 +422,7 @@ class Search(Sweep):
     storage: Text | None = Field(
         None,
         description="file or database, as postgresql://..., of the search; "
-        "searches/NAME.journal if not given",
+        "OPTUNA_STORAGE or searches/NAME.journal if not given",
     )
     as_json: Flag = Field(False, description="print JSON")
 

@@ -1,5 +1,7 @@
 """A search for the settings with the lowest val_kid."""
 
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +46,25 @@ def search(options: Search) -> None:
 
 def _plan(options: Search) -> searches.Plan:
     """Checked before anything runs: a setting that is wrong would fail every trial."""
-    if options.through and "://" not in (options.storage or ""):
+    storage = options.storage or os.environ.get(studies.STORAGE)
+    if options.through and "://" not in (storage or ""):
         raise DdimError(
             "--storage: expected a database that the nodes reach, as postgresql://..., "
-            f"with --through; received {options.storage or 'none'}"
+            f"with --through; received {storage or 'none'}"
         )
     name = options.name or options.space.stem
     space = searches.read_space(options.space)
     (fixed,) = _one(sweep.experiments(options.overrides))
-    example = Experiment(
-        name, (*fixed.overrides, *searches.example(space)), fixed.commit
-    )
-    epochs = example.settings()["train"]["epochs"]
+    for example in searches.examples(space):
+        settings = replace(fixed, overrides=(*fixed.overrides, *example)).settings()
+    epochs = settings["train"]["epochs"]
     return searches.Plan(
         name=name,
         space=space,
         fixed=fixed.overrides,
         commit=fixed.commit,
         targets=options.stage,
-        storage=options.storage or str((FOLDER / f"{name}.journal").resolve()),
+        storage=storage or str((FOLDER / f"{name}.journal").resolve()),
         pruner=(options.prune, epochs),
     )
 

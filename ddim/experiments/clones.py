@@ -34,6 +34,11 @@ def log_file(clone: Path) -> Path:
     return clone.with_name(f"{clone.name}.log")
 
 
+def scratch(clone: Path) -> Path:
+    """The folder for temporary files, which goes with the clone."""
+    return clone / ".dvc/tmp/scratch"
+
+
 @contextmanager
 def alone(clone: Path) -> Iterator[Path]:
     """Only one worker per clone, which is deleted at the end.
@@ -89,6 +94,7 @@ def make(experiment: Experiment, home: Home, clone: Path) -> None:
     with Config(str(clone / ".dvc")).edit("local") as config:
         for section, values in home.data.items():
             config[section] = {**config.get(section, {}), **values}
+    scratch(clone).mkdir(parents=True, exist_ok=True)
     _bring_images(experiment, home, clone)
 
 

@@ -13,6 +13,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
+from ddim import signals
 from ddim.errors import DdimError, one_line
 from ddim.experiments import home as homes
 from ddim.experiments.home import Home
@@ -81,6 +82,7 @@ class Engine:
                 f"--address: expected a Ray cluster at {address or 'this machine'}; "
                 f"received {one_line(str(error).strip().splitlines()[0])[:200]}"
             ) from None
+        signals.listen()  # Ray would end this program at once on SIGTERM
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )

@@ -1,6 +1,7 @@
 """Where experiments come from and where their results go."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from ddim.paths import PROJECT
 
 IDENTITY = {"name": "ddim", "email": "ddim@localhost"}
 """Whose commits experiments are where git knows no user."""
+TRACKING = "MLFLOW_TRACKING_URI"
 PASSED = ("MLFLOW_", "DDIM_", "AWS_", "KERAS_BACKEND")
 """Beginnings of the environment variables that a worker gets from its starter."""
 
@@ -63,6 +65,12 @@ def home(through: str | None = None) -> Home:
             "(dvc remote add --default NAME ADDRESS); received none"
         )
     folder = str(Path().resolve())
+    if through and not any(os.environ.get(name) for name in (PROJECT, TRACKING)):
+        print(
+            f"note: {TRACKING} names no server, so MLflow has no runs of these "
+            "experiments; dvc exp show and ddim compare have them",
+            file=sys.stderr,
+        )
     return Home(
         git=git_address or folder,
         project=os.environ.get(PROJECT) if through else folder,

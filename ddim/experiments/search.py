@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddim.errors import DdimError
+from ddim.errors import DdimError, one_line
 from ddim.experiments import studies
 from ddim.experiments.engine import DONE, Engine
 from ddim.experiments.studies import PRUNED, TRIAL
@@ -21,7 +21,8 @@ VALUE = "best_val_kid"
 """Of `metrics/train.json`, which the search makes small."""
 FAILURES = 3
 """So many failed trials in a row end a search."""
-COMMIT = "commit"
+BASIS = "basis"
+"""Attribute of a study: what it searches, and with what code."""
 RANGE = {"low", "high", "log", "step"}
 
 
@@ -71,11 +72,18 @@ def _distribution(path: str | Path, key: str, value: Any) -> Any:
         ) from None
 
 
-def example(space: Mapping[str, Any]) -> list[str]:
-    """Overrides with one value of every setting of a space."""
-    return [
-        f"{key}={values.choices[0] if hasattr(values, 'choices') else values.low}"
+def examples(space: Mapping[str, Any]) -> list[list[str]]:
+    """Overrides such that every choice and both ends of every range occur once."""
+    ends = {
+        key: list(getattr(values, "choices", ())) or [values.low, values.high]
         for key, values in space.items()
+    }
+    return [
+        [
+            f"{key}={values[min(number, len(values) - 1)]}"
+            for key, values in ends.items()
+        ]
+        for number in range(max(map(len, ends.values())))
     ]
 
 
@@ -89,7 +97,7 @@ class Search:
         self._left = self._begun()
         """Trials that an earlier process has begun and not ended."""
         self._failures = 0
-        self._check_commit()
+        self._check_basis()
 
     def run(self, trials: int, seconds: float = 1.0) -> Iterator[None]:
         """Run trials until the study has so many; yields every so many seconds."""
@@ -174,13 +182,22 @@ class Search:
 
         return self.study.get_trials(deepcopy=False, states=[TrialState[name]])
 
-    def _check_commit(self) -> None:
+    def _check_basis(self) -> None:
         """Trials compare only if their code and other settings are the same."""
-        same = json.dumps([self.plan.commit, *self.plan.fixed])
-        began = self.study.user_attrs.get(COMMIT, same)
-        if began != same:
+        plan = self.plan
+        space = {key: str(values) for key, values in plan.space.items()}
+        basis: dict[str, Any] = {
+            "commit": plan.commit,
+            "-S": list(plan.fixed),
+            "SPACE": space,
+            "--prune": list(plan.pruner),
+        }
+        began = self.study.user_attrs.get(BASIS, basis)
+        if differ := [key for key in basis if basis[key] != began[key]]:
             raise DdimError(
-                f"--name: expected a free name, or the commit and -S with which the "
-                f"search {self.plan.name} began ({began}); received {same}"
+                f"--name: expected a free name, or what the search {plan.name} began "
+                f"with; received another {', '.join(differ)}: "
+                f"{one_line(str(basis[differ[0]]))} in place of "
+                f"{one_line(str(began[differ[0]]))}"
             )
-        self.study.set_user_attr(COMMIT, same)
+        self.study.set_user_attr(BASIS, basis)

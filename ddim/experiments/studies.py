@@ -15,6 +15,9 @@ TRIAL = "DDIM_TRIAL"
 PRUNED = "pruned after epoch"
 """Attribute of a trial, and tag of its run in MLflow."""
 
+STORAGE = "OPTUNA_STORAGE"
+"""The variable by which Optuna's own command knows a storage."""
+
 SAMPLERS: Mapping[str, Callable[[Any, int], Any]] = {
     "tpe": lambda optuna, seed: optuna.samplers.TPESampler(
         seed=seed, multivariate=True, constant_liar=True
@@ -93,7 +96,7 @@ def _plain(storage: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ImportError, ValueError, SQLAlchemyError) as error:
+    except (OSError, ImportError, RuntimeError, ValueError, SQLAlchemyError) as error:
         reason = one_line(str(error).strip().splitlines()[0])[:200]
         raise DdimError(
             "--storage: expected a file or a database that can be used; received "

@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from ddim import git
+from ddim import git, unfinished
 from ddim.errors import DdimError, one_line, one_plain_message
 from ddim.experiments import clones
 from ddim.experiments.home import Home
@@ -68,6 +68,8 @@ def run(
         clones.make(experiment, home, clone)
         _reproduce(experiment, home, clone, variables)
         _push(experiment, home, clone)
+        if home.project:  # where no stage follows that would do it
+            unfinished.discard_finished(clone / PATHS.weights, home.project)
         return figures(clone)
 
 
@@ -218,6 +220,7 @@ def _environment(clone: Path, home: Home) -> dict[str, str]:
     kept = {name: text for name, text in os.environ.items() if name not in OUTSIDE}
     programs = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
     here = {"PYTHONPATH": str(clone), "PATH": programs}
+    here["TMPDIR"] = str(clones.scratch(clone))
     return kept | here | ({PROJECT: home.project} if home.project else {})
 
 

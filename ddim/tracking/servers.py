@@ -25,8 +25,8 @@ from ddim.tracking.processes import page_answers, running
 from ddim.tracking.store import HOST
 from ddim.tracking.ui import SERVER_SWITCHES, check_port
 
-DATABASES = ("mlflow", "mlflow_auth")
-"""MLflow keeps its users apart from the runs."""
+DATABASES = ("mlflow", "mlflow_auth", "optuna")
+"""MLflow keeps its users apart from the runs, and searches have tables of their own."""
 BUCKET = "ddim"
 ADMIN = "admin"
 PACKAGES = ("boto3", "dvc_s3", "flask_wtf", "moto", "psycopg")
@@ -61,12 +61,12 @@ def run(folder: Path, port: int) -> None:
         bucket(port + 2)
         artifacts = str(folder / "artifacts")
         stack.enter_context(mlflow(folder, port, databases, artifacts, words))
-        _write(folder / "env", environment(port, words))
+        _write(folder / "env", environment(port, words, databases[2]))
         print(_welcome(folder, port, programs), flush=True)
         signal.pause()
 
 
-def environment(port: int, words: Mapping[str, str]) -> str:
+def environment(port: int, words: Mapping[str, str], searches: str) -> str:
     """What a shell has to set to use the servers."""
     values = {
         "MLFLOW_TRACKING_URI": f"http://{HOST}:{port}",
@@ -75,6 +75,7 @@ def environment(port: int, words: Mapping[str, str]) -> str:
         "AWS_ENDPOINT_URL": f"http://{HOST}:{port + 2}",
         **{"AWS_ACCESS_KEY_ID": "ddim", "AWS_SECRET_ACCESS_KEY": "ddim"},
         "AWS_DEFAULT_REGION": "us-east-1",
+        "OPTUNA_STORAGE": searches,
     }
     lines = [f"export {name}={shlex.quote(text)}" for name, text in values.items()]
     return "\n".join([*lines, ""])
@@ -121,7 +122,7 @@ def mlflow(
 ) -> Iterator[subprocess.Popen]:
     """MLflow's server with passwords, which hands files on to `artifacts`.
 
-    `databases` are for runs and for users. Passwords are in no command line.
+    `databases` are for runs and for users, see `DATABASES`. Passwords are in no command line.
     """
     config = folder / "auth.ini"
     texts = {"database": databases[1].replace("%", "%%"), "admin": ADMIN}

@@ -175,6 +175,28 @@ def test_an_end_ends_what_runs(project, nodes, clones):
         time.sleep(0.2)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_sweep_in_a_sentence(project, nodes, clones, number):
+    """Ray has handlers of its own for both."""
+    Path("stop-mse-1").touch()
+    words = ["cluster", "run", "--address", nodes.address, "-S", "train.loss=mse"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ddim", *words], stderr=subprocess.PIPE, text=True
+    )
+    while trainings(project) != ["mse 0"]:
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.send_signal(number)
+    *_, last = child.communicate(timeout=60)[1].splitlines()
+    assert child.returncode == 128 + number
+    assert "stopped by" in last
+    assert last.endswith("the same command starts it again")
+    end = time.monotonic() + 60
+    while left_in(clones):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
 def wait_for(engine, condition, seconds=120):
     end = time.monotonic() + seconds
     while not condition():

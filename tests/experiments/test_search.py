@@ -28,7 +28,10 @@ def test_a_space_is_of_optunas_distributions(tmp_path):
         "train.learning_rate": of.FloatDistribution(0.0001, 0.01, log=True),
         "train.batch_size": of.IntDistribution(8, 32, step=8),
     }
-    assert search.example(space)[0] == "train.loss=mae"
+    assert [each[:2] for each in search.examples(space)] == [
+        ["train.loss=mae", "train.learning_rate=0.0001"],
+        ["train.loss=mse", "train.learning_rate=0.01"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -153,8 +156,17 @@ def test_other_code_is_another_search(tmp_path):
     search.Search(made, opened(made), Ended(), at_once=1)
     from dataclasses import replace
 
-    with pytest.raises(DdimError, match="commit"):
-        search.Search(replace(made, commit="d" * 40), opened(made), Ended(), 1)
+    space = search.read_space(tmp_path / "space.yaml")
+    del space["train.loss"]
+    others = {
+        "commit": {"commit": "d" * 40},
+        "SPACE": {"space": space},
+        "--prune": {"pruner": ("median", 3)},
+    }
+    for name, other in others.items():
+        with pytest.raises(DdimError, match=f"received another {name}: "):
+            search.Search(replace(made, **other), opened(made), Ended(), 1)
+    search.Search(made, opened(made), Ended(), at_once=1)
 
 
 def test_a_training_behind_the_others_is_pruned(tmp_path, monkeypatch):
@@ -179,10 +191,22 @@ def test_a_training_behind_the_others_is_pruned(tmp_path, monkeypatch):
     assert opened(made).trials[behind.number].user_attrs == {pruning.PRUNED: 1}
 
 
-def test_a_wrong_setting_is_told_before_any_trial(project):
-    Path("space.yaml").write_text("train.losses: [mae]")
-    with pytest.raises(DdimError, match="losses"):
+@pytest.mark.parametrize(
+    ("space", "wrong"),
+    [
+        ("train.losses: [mae]", "losses"),
+        ("train.loss: [mae, other]", "other"),
+        ("train.learning_rate: {low: 0.1, high: -0.1}", "space.yaml"),
+        ("train.label_dropout: {low: 0.1, high: 2.0}", "label_dropout"),
+    ],
+)
+def test_a_wrong_setting_is_told_before_any_trial(project, space, wrong):
+    Path("space.yaml").write_text(space)
+    with pytest.raises(DdimError, match=wrong):
         command.search(read(["search", "space.yaml"]))
+
+
+def test_a_search_is_for_one_value_of_each_other_setting(project):
     Path("space.yaml").write_text(SPACE)
     with pytest.raises(DdimError, match="2 combinations"):
         command.search(read(["search", "space.yaml", "-S", "train.seed=0,1"]))

@@ -1,4 +1,4 @@
-"""The real pipeline as tasks of Ray: a lost node, and two nodes that train together."""
+"""The real pipeline as tasks of Ray: a lost node, two that train together, a search."""
 
 import json
 import subprocess
@@ -12,9 +12,11 @@ import psutil
 import pytest
 import yaml
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
+from ddim.experiments.studies import PRUNED
 from ddim.tracking.store import EPOCH_SECONDS
-from tests.experiments.conftest import run
+from tests.experiments.conftest import dvc, run
 from tests.pipeline.promises.clones import clone, environment, settings_of
 
 ray = pytest.importorskip("ray")
@@ -55,9 +57,10 @@ def project(folder: Path) -> Path:
 
 
 def started(folder: Path, address: str, *words: str, **more: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "ddim", "cluster", "run", "--address", address]
+    """`ddim cluster run`, unless the words begin with another command."""
+    command = words if words[0] == "search" else ("cluster", "run", *words)
     return subprocess.Popen(
-        [*command, "--json", *words],
+        [sys.executable, "-m", "ddim", *command, "--address", address, "--json"],
         cwd=folder,
         env=environment(PYTHONPATH=str(folder), **more),
         stdout=subprocess.PIPE,
@@ -111,22 +114,34 @@ def test_a_lost_node_changes_no_byte_and_logs_nothing_twice(nodes, clones, tmp_p
     assert outputs(lost) == outputs(calm)
 
     assert logged_once(lost) == 4
-    assert not [*clones.glob("ddim-*")]
-    assert not [*(lost / ".resume").iterdir()]
+    assert nothing_is_left(lost, clones)
     status = run("git", "status", "--porcelain", cwd=lost)
     assert status == "", "the project's own workspace is as it was"
 
 
+def nothing_is_left(folder: Path, clones: Path) -> bool:
+    return not [*clones.glob("ddim-*"), *(folder / ".resume").iterdir()]
+
+
 def logged_once(folder: Path, epochs: int = EPOCHS) -> int:
     """The number of runs, each of which has every epoch once."""
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    experiments = [each.experiment_id for each in client.search_experiments()]
-    runs = [one for one in client.search_runs(experiments) if one.data.metrics]
+    runs = logged(folder)
     for one in runs:
         assert one.info.status == "FINISHED"
-        points = client.get_metric_history(one.info.run_id, EPOCH_SECONDS)
+        points = store_of(folder).get_metric_history(one.info.run_id, EPOCH_SECONDS)
         assert Counter(point.step for point in points) == Counter(range(1, epochs + 1))
     return len(runs)
+
+
+def logged(folder: Path) -> list[Run]:
+    """The runs of trainings in MLflow."""
+    client = store_of(folder)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    return [one for one in client.search_runs(experiments) if one.data.metrics]
+
+
+def store_of(folder: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder}/mlflow.db")
 
 
 def test_two_nodes_train_one_experiment_together(nodes, clones, tmp_path):
@@ -163,8 +178,7 @@ def test_the_lost_leader_of_two_that_train_together(nodes, clones, tmp_path):
     assert (state["state"], state["attempts"]) == ("done", 2)
     assert state["figures"]["epochs"] == LONG
     assert logged_once(folder, LONG) == 1
-    assert not [*clones.glob("ddim-*")]
-    assert not [*(folder / ".resume").iterdir()]
+    assert nothing_is_left(folder, clones)
 
 
 def _leads(node) -> bool:
@@ -174,3 +188,30 @@ def _leads(node) -> bool:
     return "ddim" in {name.partition("-")[0] for name in places} and not any(
         "-process-" in name for name in places
     )
+
+
+def test_a_search_prunes_and_its_best_trial_comes_home(nodes, clones, tmp_path):
+    """Its trials end with the training; random settings make it repeatable."""
+    folder = project(tmp_path / "search")
+    (folder / "space.yaml").write_text(
+        "train.learning_rate: {low: 0.00001, high: 0.01, log: true}\n"
+    )
+    words = ("--trials", "5", "--prune", "hyperband", "--sampler", "random")
+    once = ("--at-once", "1", "-S", "train.epochs=3")
+    trials = finished(
+        started(folder, nodes.address, "search", "space.yaml", *words, *once), folder
+    )
+    states = Counter(trial["state"] for trial in trials)
+    assert states["complete"] + states["pruned"] == 5
+    assert min(states.values()) > 0
+    best = min(trial["best val_kid"] for trial in trials)
+    assert trials[0]["best val_kid"] == best, "the best comes first"
+    names = {trial["experiment"] for trial in trials if trial["state"] == "complete"}
+    assert {*outputs(folder)} == names, "DVC keeps nothing of those that were pruned"
+    dvc("exp", "apply", trials[0]["experiment"], cwd=folder)
+    figures = json.loads((folder / "metrics/train.json").read_text())
+    assert figures["best_val_kid"] == pytest.approx(best)
+    tags = [one.data.tags.get(PRUNED) for one in logged(folder)]
+    assert sum(tag is not None for tag in tags) == states["pruned"]
+    assert nothing_is_left(folder, clones)
+    assert not [*clones.glob("tmp*"), *clones.glob("__autograph*")]

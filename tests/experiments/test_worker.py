@@ -36,6 +36,23 @@ def test_its_results_are_as_if_run_at_home(project, clones):
     assert left_in(clones) == []
 
 
+def test_the_state_of_its_training_goes_where_no_other_stage_follows(project):
+    """The worker itself does not run in the project's folder."""
+    train = Path("train.py").read_text()
+    Path("train.py").write_text(
+        f"{train}\nweights = pathlib.Path('checkpoints/model.weights.h5')\n"
+        "weights.parent.mkdir(exist_ok=True)\nweights.write_text('weights')\n"
+        "from ddim import unfinished\n"
+        "unfinished.finish(unfinished.folder(seed=1), weights)\n"
+    )
+    run("git", "commit", "-q", "-a", "-m", "a state", cwd=project)
+    experiment, home = one("train.loss=mse"), homes.home()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir("/")
+        worker.run(experiment, home)
+    assert [*Path(".resume").iterdir()] == []
+
+
 @pytest.mark.slow
 def test_a_finished_experiment_is_not_run_again(project):
     experiment = one("train.loss=mse")
@@ -238,6 +255,24 @@ def test_an_experiment_without_a_training_has_no_figures(project):
     assert worker.run(experiment, homes.home()) == {}
     assert worker.run(experiment, homes.home()) == {}
     assert trainings(project) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MLFLOW_TRACKING_URI", "http://server:5000"), ("DDIM_PROJECT", "/shared")],
+)
+def test_runs_that_mlflow_would_not_get_are_told_of(
+    project, monkeypatch, capsys, name, value
+):
+    run("git", "remote", "add", "origin", "ssh://host/ddim", cwd=project)
+    dvc("remote", "add", "-q", "--local", "-d", "store", "../store", cwd=project)
+    homes.home()
+    assert capsys.readouterr().err == ""
+    homes.home("origin")
+    assert "MLFLOW_TRACKING_URI names no server" in capsys.readouterr().err
+    monkeypatch.setenv(name, value)
+    homes.home("origin")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_shared_folder_for_workers_that_do_not_see_the_project(project, monkeypatch):

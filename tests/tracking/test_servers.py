@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from ddim import tracking
+from ddim.errors import DdimError
+from ddim.experiments import studies
 from ddim.tracking import outbox, servers
 from tests.conftest import ROOT
 from tests.support.servers import (
@@ -285,6 +287,7 @@ def test_a_team_has_its_runs_and_passwords_again_after_a_restart(
     with tracking.start("ddim", SETTINGS) as run:
         run.log_artifact(place / "env")
     push_to_s3(tmp_path / "data")
+    search_in_database()
     end_team(process)
     process = start_team(place, port)
     assert [each.info.status for each in runs()] == ["FINISHED"] * 2
@@ -298,6 +301,20 @@ def add_member(port: int, name: str, password: str) -> None:
 
     users = get_app_client("basic-auth", tracking_uri=f"http://127.0.0.1:{port}")
     users.create_user(username=name, password=password)
+
+
+def search_in_database() -> None:
+    """A search knows the storage by the environment, and MLflow's own is refused."""
+    storage = os.environ[studies.STORAGE]
+    settings = {"sampler": "random", "seed": 0, "pruner": ("none", 1)}
+    for number in range(2):
+        study = studies.open_study(storage, "s", **settings)
+        study.tell(study.ask(), float(number))
+    assert studies.load(storage, "s", ("none", 1)).best_value == 0.0
+    taken = storage.replace("optuna", "mlflow")
+    with pytest.raises(DdimError, match="--storage: expected .* database") as refused:
+        studies.open_study(taken, "s", **settings)
+    assert f"{servers.ADMIN}:" not in str(refused.value)
 
 
 def push_to_s3(folder: Path) -> None:
