@@ -131,7 +131,7 @@ def _add(command: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
 def _choices(key: str, annotation: Any) -> Iterable[str]:
     if get_origin(annotation) is Literal:
         return get_args(annotation)
-    return options.METHOD_CHOICES.get(key, ())
+    return options.CHOICES.get(key, ())
 
 
 def _kind(annotation: Any) -> Any:

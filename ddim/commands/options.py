@@ -13,6 +13,7 @@ from ddim.diffusion.time_grids import GRIDS
 from ddim.inference import sources
 from ddim.paths import PATHS
 from ddim.sampling.method import Method
+from ddim.settings import recipes
 from ddim.settings.fields import (
     BatchSize,
     ClassName,
@@ -342,6 +343,9 @@ class Sweep(Command):
         description="setting, as in train.loss=mae,mse: with several values one "
         "experiment each; may be repeated, then all combinations",
     )
+    recipe: Text | None = Field(
+        None, description="its settings, or its experiments, such as ladder's"
+    )
     name: Text | None = Field(None, description="beginning of the experiments' names")
     stage: tuple[Text, ...] = Field(
         (), description="last stage to run; may be repeated; all stages if not given"
@@ -375,7 +379,6 @@ class Cluster(Sweep):
         alias="ACTION",
         description="run: all of them, by Ray; task: one of them, here and now",
     )
-    recipe: Text | None = Field(None, description="its experiments, such as ladder's")
     seeds: Count | None = Field(
         None,
         description="each experiment of the recipe with so many values of train.seed",
@@ -432,10 +435,11 @@ COMMANDS = (
     *(Evaluate, Compare, Report, Export, Doctor, Page, Cluster, Search),
 )
 
-METHOD_CHOICES: dict[str, Iterable[str]] = {
+CHOICES: dict[str, Iterable[str]] = {
     "sampler": SAMPLERS,
     "schedule": SCHEDULES,
     "grid": GRIDS,
+    "recipe": [path.stem for path in sorted(recipes.FOLDER.glob("*.yaml"))],
 }
 METHOD_HELP = {
     "schedule": f"other than as trained: {', '.join(SCHEDULES)}",

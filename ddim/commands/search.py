@@ -54,7 +54,7 @@ def _plan(options: Search) -> searches.Plan:
         )
     name = options.name or options.space.stem
     space = searches.read_space(options.space)
-    (fixed,) = _one(sweep.experiments(options.overrides))
+    fixed = _one(sweep.experiments(options.overrides, recipe=options.recipe))
     for example in searches.examples(space):
         settings = replace(fixed, overrides=(*fixed.overrides, *example)).settings()
     epochs = settings["train"]["epochs"]
@@ -69,13 +69,13 @@ def _plan(options: Search) -> searches.Plan:
     )
 
 
-def _one(found: list[Experiment]) -> list[Experiment]:
+def _one(found: list[Experiment]) -> Experiment:
     if len(found) > 1:
         raise DdimError(
-            "-S: expected one value each, since the space lists what is searched; "
-            f"received {len(found)} combinations"
+            "-S, --recipe: expected one value each, since the space lists what is "
+            f"searched; received {len(found)} combinations"
         )
-    return found
+    return found[0]
 
 
 def _print(study: Any, name: str, *, as_json: bool) -> None:
@@ -98,4 +98,7 @@ def _print(study: Any, name: str, *, as_json: bool) -> None:
         return
     print(rows.to_string(index=False, na_rep="-", float_format="{:.4g}".format))
     if (rows["state"] == "complete").any():
-        print(f"\ndvc exp apply {rows.iloc[0]['experiment']} brings the best one here")
+        print(
+            f"\ndvc exp apply {rows.iloc[0]['experiment']} brings the best one here "
+            "(DVC counts as failed what its stages have not made), dvc repro the rest"
+        )

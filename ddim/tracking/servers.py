@@ -122,7 +122,7 @@ def mlflow(
 ) -> Iterator[subprocess.Popen]:
     """MLflow's server with passwords, which hands files on to `artifacts`.
 
-    `databases` are for runs and for users, see `DATABASES`. Passwords are in no command line.
+    `databases` are those for runs and for users. Passwords are in no command line.
     """
     config = folder / "auth.ini"
     texts = {"database": databases[1].replace("%", "%%"), "admin": ADMIN}

@@ -38,13 +38,13 @@ stages:
 """
 
 
-def run(*command: str, cwd: Path) -> str:
+def run(*command: str, cwd: str | Path) -> str:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def dvc(*arguments: str, cwd: Path) -> str:
+def dvc(*arguments: str, cwd: str | Path) -> str:
     return run(sys.executable, "-m", "dvc", *arguments, cwd=cwd)
 
 

@@ -1,6 +1,7 @@
 """A search: trials on two nodes, pruning, and going on after it was killed."""
 
 import json
+import shutil
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -11,6 +12,7 @@ from ddim.commands import search as command
 from ddim.commands.cli import read
 from ddim.errors import DdimError
 from ddim.experiments import pruning, search, studies
+from tests.experiments.conftest import REPOSITORY, run
 
 SPACE = """
 train.loss: [mae, mse]
@@ -210,6 +212,13 @@ def test_a_search_is_for_one_value_of_each_other_setting(project):
     Path("space.yaml").write_text(SPACE)
     with pytest.raises(DdimError, match="2 combinations"):
         command.search(read(["search", "space.yaml", "-S", "train.seed=0,1"]))
+    shutil.copytree(REPOSITORY / "recipes", "recipes")
+    run("git", "add", "recipes", cwd=project)
+    run("git", "commit", "-q", "-m", "recipes", cwd=project)
+    with pytest.raises(DdimError, match=r"3\d combinations"):
+        command.search(read(["search", "space.yaml", "--recipe", "ladder"]))
+    plan = command._plan(read(["search", "space.yaml", "--recipe", "studio"]))
+    assert "train.optimizer=muon" in plan.fixed
 
 
 def test_a_storage_that_cannot_be_used_is_told(project):

@@ -16,7 +16,7 @@ from ddim.errors import DdimError
 from ddim.experiments import clones as clones_of
 from ddim.experiments import home as homes
 from ddim.experiments import sweep, worker
-from tests.experiments.conftest import dvc, left_in, make_project, run, trainings
+from tests.experiments.conftest import dvc, left_in, run, trainings
 
 
 def one(*overrides):
@@ -111,38 +111,6 @@ def test_with_a_remote_too_results_are_at_home(project):
     worker.run(one("train.loss=mse"), homes.home())
     dvc("exp", "apply", "-q", "experiment", cwd=project)
     assert json.loads(Path("metrics/train.json").read_text())["epochs"] == 2
-
-
-@pytest.mark.slow
-def test_through_a_git_and_a_dvc_remote(project, tmp_path):
-    """Nothing of the project's folder is used; evaluation elsewhere need not train."""
-    run(
-        "git",
-        "clone",
-        "-q",
-        "--bare",
-        str(project),
-        str(tmp_path / "git"),
-        cwd=tmp_path,
-    )
-    run("git", "remote", "add", "origin", str(tmp_path / "git"), cwd=project)
-    with pytest.raises(DdimError, match="default DVC remote"):
-        homes.home("origin")
-    dvc("remote", "add", "-q", "--local", "-d", "store", "../store", cwd=project)
-    home = homes.home("origin")
-    assert home.project is None
-    assert home.git == str(tmp_path / "git")
-    worker.run(one("train.loss=mse"), home)
-    assert trainings(project) == []
-    homes.fetch("origin", ["experiment"])
-    dvc("exp", "apply", "-q", "experiment", cwd=project)
-    assert json.loads(Path("metrics/train.json").read_text())["epochs"] == 2
-    run("git", "restore", "params.yaml", cwd=project)
-
-    elsewhere = make_project(tmp_path / "elsewhere")
-    dvc("remote", "add", "-q", "--local", "-d", "store", "../store", cwd=elsewhere)
-    dvc("exp", "run", "-q", "--pull", "-S", "train.loss=mse", cwd=elsewhere)
-    assert trainings(elsewhere) == [], "the other clone pulled what was trained"
 
 
 def test_an_experiment_that_does_not_arrive_is_an_error(project, monkeypatch):

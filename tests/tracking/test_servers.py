@@ -312,7 +312,7 @@ def search_in_database() -> None:
         study.tell(study.ask(), float(number))
     assert studies.load(storage, "s", ("none", 1)).best_value == 0.0
     taken = storage.replace("optuna", "mlflow")
-    with pytest.raises(DdimError, match="--storage: expected .* database") as refused:
+    with pytest.raises(DdimError, match="expected a file or a database") as refused:
         studies.open_study(taken, "s", **settings)
     assert f"{servers.ADMIN}:" not in str(refused.value)
 
