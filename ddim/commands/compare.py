@@ -123,7 +123,8 @@ def _rows(
 
     The condition `following` is left out.
     """
-    rows = pd.DataFrame([_row(revision, following) for revision in found])
+    rows = pd.DataFrame([*map(_row, found)])
+    rows = rows.assign(conditions=_all_conditions(found, following))
     rows = rows[rows["best val_kid"].notna()]
     known = rows["experiment"].unique().tolist()
     unknown = [name for name in names if name not in known]
@@ -181,7 +182,7 @@ def _flat(commits: Sequence[Revision]) -> Iterator[Revision]:
             yield from experiment["revs"][:1]
 
 
-def _row(revision: Revision, following: str | None) -> dict[str, Any]:
+def _row(revision: Revision) -> dict[str, Any]:
     """What the table is made of; figures that are not there are NaN."""
     sections = _settings(revision)
     shown = {name: sections[name] for name in sections if name not in NOT_SHOWN}
@@ -193,7 +194,6 @@ def _row(revision: Revision, following: str | None) -> dict[str, Any]:
         "experiment": revision.get("name") or revision["rev"][: len(WORKSPACE)],
         "time": (revision.get("data") or {}).get("timestamp") or "",
         "settings": tuple(provenance.parameters(shown).items()),
-        "conditions": json.dumps(_conditions(revision, following), sort_keys=True),
         **figures,
     }
 
@@ -217,6 +217,27 @@ def _conditions(revision: Revision, following: str | None) -> dict[str, Any]:
         **{f"val {name}": train.get(name) for name in ("kid_images", "kid_steps")},
         "val guidance_scale": train.get("guidance_scale", 1.0),  # older runs had none
     }
+
+
+def _all_conditions(found: Sequence[Revision], following: str | None) -> list[str]:
+    """Those of each. Where KID was not measured, they are those of the first row that
+    has the same settings of it and nothing against it."""
+    every = [_conditions(revision, following) for revision in found]
+    judges = [_settings(revision).get("kid") for revision in found]
+    return [
+        json.dumps(
+            next(
+                (
+                    other
+                    for other, its_judge in zip(every, judges, strict=True)
+                    if judge == its_judge and conditions.items() < other.items()
+                ),
+                conditions,
+            ),
+            sort_keys=True,
+        )
+        for conditions, judge in zip(every, judges, strict=True)
+    ]
 
 
 def _measured(revision: Revision, path: str) -> Mapping[str, Any]:

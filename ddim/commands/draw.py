@@ -1,5 +1,6 @@
 """Pictures that the command `ddim` draws with a trained model."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from ddim.commands.options import (
     Invert,
     Sample,
 )
+from ddim.data import captions
 from ddim.diffusion.samplers import Callback
 from ddim.errors import DdimError
 from ddim.files import atomic, read_npy
@@ -152,6 +154,8 @@ def _load(options: Drawing, count: int | None = None) -> Model:
             "--prompt and --negative: expected neither for a model that reads no text; "
             f"received {short(texts[0])}"
         )
+    if words := model.trained.description.conditioning.unfamiliar(texts):
+        print(f"text: {captions.HARDLY_READ}: {', '.join(words)}", file=sys.stderr)
     guided = options.guidance_scale != 1 and not model.reads_text
     if (options.classes or guided) and not model.class_names:
         raise DdimError(

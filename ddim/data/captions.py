@@ -26,6 +26,9 @@ def tidy(text: str) -> str:
     return " ".join(words)[:LONGEST].strip()
 
 
+HARDLY_READ = "the captions of the training images hardly have these words"
+
+
 def tell_of_cut(cut: int, count: int, setting: str, length: int) -> None:
     """Say how many of the texts are longer than a setting allows, if any are."""
     if cut:

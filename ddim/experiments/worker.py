@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from ddim import git, unfinished
+from ddim import dvc, git, unfinished
 from ddim.errors import DdimError, one_line, one_plain_message
 from ddim.experiments import clones
 from ddim.experiments.home import Home
@@ -139,7 +139,8 @@ def _reproduce(
 ) -> None:
     settings = [part for each in experiment.overrides for part in ("-S", each)]
     pull = ["--pull"] if home.has_remote else []
-    _dvc(clone, home, "checkout", "--quiet", "--allow-missing")
+    if (clone / dvc.LOCK).exists():
+        _dvc(clone, home, "checkout", "--quiet", "--allow-missing")
     named = ["--name", experiment.name, *settings]
     command = ("dvc", "exp", "run", *pull, *named, *experiment.targets)
     _logged(clone, home, command, variables)

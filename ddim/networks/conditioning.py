@@ -5,6 +5,7 @@ the empty one for guidance. Whoever trains or samples handles rows of whole numb
 per image, or of vectors, and need not know what they mean.
 """
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,10 @@ class Conditioning:
     def encode(self, names: Sequence[str]) -> np.ndarray:
         """Rows (n, ...) int32 for these names. Raises `DdimError` for unknown ones."""
         return np.zeros(len(names), np.int32)
+
+    def unfamiliar(self, texts: Sequence[str]) -> list[str]:
+        """Words of these texts that the network has hardly learned."""
+        return []
 
     def stored(self, paths: Paths, part: str) -> dict[str, np.ndarray]:
         """The rows (N, ...) of the crops `train` or `validation`, by the input's name.
@@ -156,6 +161,15 @@ class Captions(Conditioning):
     def words(self, text: str) -> list[tuple[str, int]]:
         """The words that are read of a text, and how many tokens each has."""
         return self.tokenizer.words(text, self.length)
+
+    def unfamiliar(self, texts: Sequence[str]) -> list[str]:
+        """Words that the captions hardly had: read in pieces, and in no name."""
+        asked, known = (
+            dict.fromkeys(re.findall(r"\w+", " ".join(some).casefold()))
+            for some in (texts, self.names)
+        )
+        pieces = {word: self.words(word) for word in asked if word not in known}
+        return [word for word, read in pieces.items() if read[0][1] > 1]
 
     def stored(self, paths: Paths, part: str) -> dict[str, np.ndarray]:
         return {self.name: self.encode(captions.load(paths.crops, part))}

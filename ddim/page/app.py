@@ -5,7 +5,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,17 @@ CSS = """
 .picture img { image-rendering: pixelated; }
 .picture .image-container { padding-top: 2.5rem; }
 footer { display: none !important; }
+@media (max-width: 700px) { #whole { flex-direction: column-reverse; } }
 """
+"""On a narrow screen pictures come before choices."""
 TO_ADDRESS = """(query) => {
     history.replaceState(null, "", query);
     return location.href;
 }"""
 """Puts the choices into the browser's address, which is then the link to them."""
+
+NO_LINK = "() => ''"
+"""A changed choice is not drawn yet."""
 
 DRAW_AT_ONCE = """() => {
     const tab = new URLSearchParams(location.search).get("tab") || "sample";
@@ -85,24 +90,32 @@ def build(models: Mapping[str, Model], opens: str = "") -> gr.Blocks:
     """
     name, model = next(iter(models.items()))
     begin = dict(parse_qsl(opens))
-    Choices.fitting(model).read_query(begin)
+    Choices.fitting(model).read_query(begin).check_fit(model)
     with gr.Blocks(
         title=f"ddim: {_called(name)}", analytics_enabled=False, delete_cache=CLEARING
     ) as page:
         gr.Markdown(_about(name, model))
-        with gr.Row():
+        with gr.Row(elem_id="whole"):
             with gr.Column(scale=1, min_width=280):
                 fields = components.shared(model)
                 link = gr.Textbox(
-                    label="Link to these choices", interactive=False, buttons=["copy"]
+                    label="Link to what is drawn", interactive=False, buttons=["copy"]
                 )
             with gr.Column(scale=3), gr.Tabs() as shown:
-                wires = [_add(tab, model, fields) for tab in _all_tabs(models)]
+                every = _all_tabs(models)
+                wires = [_add(tab, model, fields) for tab in every]
         chosen = [fields[name] for name in Choices.model_fields]
         for wire in wires:
             wire(chosen, link)
+        gr.on(
+            [each.change for each in chosen],
+            fn=None,
+            js=NO_LINK,
+            outputs=[link],
+            api_visibility="private",
+        )
         opened = page.load(
-            _opened(model, begin),
+            _opened(model, begin, [tab.name for tab in every]),
             outputs=[*chosen, shown],
             api_visibility="private",
         )
@@ -189,9 +202,16 @@ def _called(name: str) -> str:
 
 def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
     name, *others = models
+    called = {each: _called(each) for each in models}
+    if len({*called.values()}) < len(models):
+        called = {each: each for each in models}
 
     def against(model: Model, choices: Choices, other: str) -> tabs.Pictures:
-        return tabs.compare(model, choices, models[other], (name, other))
+        names = (called[name], called[other])
+        return tabs.compare(model, choices, models[other], names)
+
+    def ask_other(model: Model) -> tuple[components.Fields, list[Any]]:
+        return {}, [gr.Dropdown([(called[o], o) for o in others], label="Against")]
 
     return [
         Tab("sample", "Sample", "Images out of noise, step by step.", tabs.sample),
@@ -233,7 +253,7 @@ def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
             else "To compare two models, start the page with both: "
             "`ddim page --model A --against B`.",
             against if others else None,
-            lambda model: ({}, [gr.Dropdown(others, label="Against")]),
+            ask_other,
         ),
         Tab(
             "neighbours",
@@ -328,22 +348,27 @@ def _answer(
 
 
 def _opened(
-    model: Model, begin: Mapping[str, str]
+    model: Model, begin: Mapping[str, str], names: Sequence[str]
 ) -> Callable[[gr.Request], list[Any]]:
-    """Fills in the choices of the link that the page was opened by, or else `begin`."""
+    """Fills in the choices of the link that the page was opened by, or else `begin`.
+
+    `names` are those of the tabs; the first is open where the link names none.
+    """
 
     def opened(request: gr.Request) -> list[Any]:
         query = dict(request.query_params) or begin
-        choices = Choices.fitting(model)
+        choices, tab = Choices.fitting(model), query.get("tab", names[0])
         try:
             asked = choices.read_query(query)
-            if asked.subject and model.class_names:
-                model.trained.description.conditioning.encode([asked.subject])
+            asked.check_fit(model)
             choices = asked
+            if tab not in names:
+                raise DdimError(f"tab: expected {', '.join(names)}; received {tab}")
         except DdimError as error:
             gr.Warning(html.escape(str(error)))
+            tab = tab if tab in names else names[0]
         values = choices.model_dump(mode="json").values()  # lists, as Gradio has them
-        return [*values, gr.Tabs(selected=query.get("tab", "sample"))]
+        return [*values, gr.Tabs(selected=tab)]
 
     return opened
 

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 from pydantic import Field
 
 from ddim.diffusion.samplers import SAMPLERS
+from ddim.errors import DdimError
 from ddim.inference.model import Model
 from ddim.sampling.method import PLAIN
 from ddim.settings.fields import (
@@ -99,6 +100,30 @@ class Choices(Section):
             if value != getattr(start, name)
         }
         return "?" + urlencode({"tab": tab, **changed})
+
+    def check_fit(self, model: Model) -> None:
+        """Raises `DdimError` if something is chosen that the model's page cannot ask.
+
+        A visitor could not take it back there.
+        """
+        description, start = model.trained.description, Choices.fitting(model)
+        missing = {
+            "a model that reads text": (not model.reads_text, ("negative",)),
+            "a model with classes or text": (
+                not (model.reads_text or model.class_names),
+                ("subject", "shows", "guidance_scale"),
+            ),
+            "a model with low frequencies": (
+                description.low_frequencies is None,
+                ("signal_leak",),
+            ),
+        }
+        for needed, (lacks, names) in missing.items():
+            for name in names:
+                if lacks and getattr(self, name) != getattr(start, name):
+                    raise DdimError(f"{name}: expected {needed}; received none")
+        if self.subject and model.class_names:
+            description.conditioning.encode([self.subject])
 
     @property
     def method(self) -> dict[str, Any]:

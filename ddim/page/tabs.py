@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from ddim.data import crops
+from ddim.data import captions, crops
 from ddim.diffusion.parametrization import mix
 from ddim.diffusion.samplers import Callback, evaluations
 from ddim.errors import DdimError
@@ -70,6 +70,9 @@ def sample(model: Model, choices: Choices) -> Pictures:
         f"{choices.sampler}: {cost} evaluation{'s' * (cost != 1)} of the "
         "network for each."
     )
+    texts = [choices.subject, choices.negative]
+    if words := model.trained.description.conditioning.unfamiliar(texts):
+        note += f" Note: {captions.HARDLY_READ}: {', '.join(words)}."
     yield Shown(picture, note)
     yield Shown(picture, note, [*frames, picture])
 
@@ -87,8 +90,11 @@ def over_steps(model: Model, choices: Choices) -> Pictures:
     for row, sampler in enumerate(samplers):
         for column, steps in enumerate(counts):
             one = choices.read({**dict(choices), "steps": steps, "sampler": sampler})
-            cells[row, column] = _sample(model, 1, one)[0]
-            yield Shown(shown(), f"{sampler}, {steps} steps.")
+            now = Shown(shown(), f"{sampler}, {steps} step{'s' * (steps != 1)}.")
+            images = yield from previews(
+                partial(_sample, model, 1, one), lambda *_, now=now: now, steps
+            )
+            cells[row, column] = images[0]
     costs = {name: _evaluations(choices, sampler=name, steps=1) for name in samplers}
     each = ", ".join(f"{name} {cost}" for name, cost in costs.items())
     yield Shown(

@@ -1,8 +1,10 @@
 """The command `ddim`, on a model with drawn weights and on folders of images."""
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr
 
 import numpy as np
 import pytest
@@ -111,6 +113,15 @@ def test_sample_draws_a_row_per_class(ddim):
     assert both.shape[1] > 2 * SIZE  # names stand left of the rows
     np.testing.assert_array_equal(both[SIZE:, -2 * SIZE :], tulips[SIZE:, -2 * SIZE :])
     assert (both[:SIZE] != tulips[:SIZE]).any()
+
+
+def test_words_of_no_caption_are_told_of(ddim):
+    small = ("--model", "text", "--rows", 1, "--columns", 1, "--steps", 1)
+    with redirect_stderr(io.StringIO()) as said:
+        ddim("sample", *small, "--prompt", "a red flower")
+        assert "hardly" not in said.getvalue()
+        ddim("sample", *small, "--prompt", "a red zebra")
+    assert "hardly have these words: zebra" in said.getvalue()
 
 
 def test_sample_draws_a_row_per_prompt_away_from_the_negative(ddim, models):
@@ -388,6 +399,7 @@ def test_help_and_missing_files_are_quick_to_tell():
     """None of the libraries that take seconds to import is imported for it."""
     code = """
 import sys
+from contextlib import redirect_stderr
 from ddim.commands import cli
 from ddim.errors import DdimError
 

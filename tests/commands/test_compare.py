@@ -91,6 +91,16 @@ def test_figures_under_other_conditions_have_another_letter():
     assert compare.table(rows)["KID under"].tolist() == ["A", "A", "B"]
 
 
+def test_an_experiment_whose_kid_was_not_measured_is_under_no_other_conditions():
+    rows = [revision(name, 0.5) for name in "abc"]
+    for row, layer in zip(rows, ("pooled", "pooled", "mixed8"), strict=True):
+        row["data"]["params"]["params.yaml"]["data"]["kid"] = {"layer": layer}
+    for row in rows[1:]:
+        del row["data"]["metrics"]["metrics/kid.json"]
+    told = compare.table(rows).set_index("experiment")["KID under"]
+    assert told.to_dict() == {"a": "A", "b": "A", "c": "B"}
+
+
 def test_experiments_that_differ_in_evaluation_alone_are_shown():
     rows = [revision("a", 0.5), revision("b", 0.5), revision("c", 0.5)]
     for row, samplers in zip(rows, (["ddim"], ["ddim"], ["ddim", "rk2"]), strict=True):

@@ -65,6 +65,13 @@ def test_a_card_has_what_was_measured():
     assert "neighbours.png" not in text
 
 
+def test_a_card_does_not_take_the_folder_raw_for_what_it_holds():
+    data = {"name": "raw", "source": "folder", "train": 6, "validation": 2}
+    text = card(data={**data, "image_size": 16})
+    assert "# A diffusion model of images\n" in text
+    assert "6 training and 2 validation images (folder), cropped" in text
+
+
 def test_a_card_says_whose_weights_were_kept():
     settings = tiny_settings(train={"keep": "last"}).model_dump()
     training = {"epochs": 3, "best_epoch": 3, "best_val_kid": 0.5, "val_kid": 0.5}

@@ -67,6 +67,14 @@ def test_long_texts_are_cut_and_counted(texts, capsys):
     assert "text: 1 of 2 are longer" in capsys.readouterr().out
 
 
+def test_words_of_no_caption_are_unfamiliar(texts):
+    assert texts.unfamiliar([*texts.names, texts.names[0].upper()]) == []
+    assert texts.unfamiliar(["", "Zebra, a zebra", "xylophones!"]) == [
+        "zebra",
+        "xylophones",
+    ]
+
+
 def test_a_network_that_is_told_nothing_has_no_input():
     images = {"images": np.zeros((3, 2, 2, 1))}
     random = keras.random.SeedGenerator(0)

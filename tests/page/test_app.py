@@ -16,6 +16,7 @@ from ddim.page import app, components, tabs  # noqa: E402
 from ddim.page.choices import Choices  # noqa: E402
 from tests.conftest import ROOT  # noqa: E402
 
+TABS = ["sample", "see"]
 START = dict(Choices(steps=2, images=2))
 
 
@@ -126,14 +127,14 @@ def test_mistakes_are_shown_as_sentences_and_never_as_html(model, changes, messa
 
 
 def test_a_link_fills_in_the_choices_and_opens_the_tab(model, warnings):
-    *choices, tab = app._opened(model, {})(Request(tab="see", seed="7"))
+    *choices, tab = app._opened(model, {}, TABS)(Request(tab="see", seed="7"))
     fitting = Choices.fitting(model)
     assert choices == values(fitting.read({**dict(fitting), "seed": 7}))
     assert (tab.selected, warnings) == ("see", [])
 
 
 def test_without_a_link_the_page_opens_with_what_it_was_told(model, warnings):
-    opened = app._opened(model, {"sampler": "rk2"})
+    opened = app._opened(model, {"sampler": "rk2"}, TABS)
     place = list(Choices.model_fields).index("sampler")
     assert opened(Request())[place] == "rk2"
     assert opened(Request(seed="7"))[place] == "ddim"  # a link says all
@@ -157,9 +158,43 @@ def test_make_page_opens_the_committed_model_as_the_picture_of_readme():
 
 
 def test_a_wrong_link_is_told_of_and_left_alone(model, warnings):
-    *choices, _ = app._opened(model, {})(Request(seed="<i>"))
+    *choices, _ = app._opened(model, {}, TABS)(Request(seed="<i>"))
     assert choices == values(Choices.fitting(model))
     assert warnings == ["seed: expected a whole number; received &#x27;&lt;i&gt;&#x27;"]
+
+
+@pytest.mark.parametrize(
+    ("query", "warning"),
+    [
+        ({"tab": "other"}, "tab: expected sample, see; received other"),
+        ({"subject": "rose"}, "subject: expected a model with classes or text; "),
+        ({"guidance_scale": "3"}, "guidance_scale: expected a model with classes"),
+        ({"negative": "red"}, "negative: expected a model that reads text; "),
+        ({"signal_leak": "True"}, "signal_leak: expected a model with low "),
+    ],
+)
+def test_a_link_cannot_ask_what_the_page_does_not_show(model, warnings, query, warning):
+    """Its reader could not take it back."""
+    *choices, tab = app._opened(model, {}, TABS)(Request(**{"tab": "see"} | query))
+    fitting = values(Choices.fitting(model))
+    assert choices == fitting
+    assert tab.selected == ("sample" if "tab" in query else "see")
+    assert len(warnings) == 1
+    assert warnings[0].startswith(warning)
+
+
+def test_models_are_compared_under_the_names_that_differ(model):
+    def offered(*names):
+        page = app.build(dict.fromkeys(names, model))
+        (asked,) = [
+            block
+            for block in page.blocks.values()
+            if isinstance(block, gr.Dropdown) and block.label == "Against"
+        ]
+        return asked.choices
+
+    assert offered("a/model", "results/b/model") == [("b", "results/b/model")]
+    assert offered("a/x", "b/x", "c") == [("b/x", "b/x"), ("c", "c")]
 
 
 def test_a_seed_that_is_no_whole_number_is_refused_and_not_rounded(model):

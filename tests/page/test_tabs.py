@@ -180,6 +180,23 @@ def test_a_prompt_shows_where_the_network_looks_at_its_words(reader):
     )
 
 
+def test_words_that_were_hardly_learned_are_told_of(reader):
+    known, unknown = (
+        last(tabs.sample(reader, CHOICES.read({**dict(CHOICES), "subject": subject})))
+        for subject in (reader.generator.conditioning.names[0], "A Zebra, <b>!")
+    )
+    assert "Note" not in known.note
+    assert unknown.note.endswith("hardly have these words: zebra.")
+
+
+def test_steps_can_be_stopped_within_a_cell(model):
+    asked = {**dict(CHOICES), "step_counts": [20], "samplers": ["ddim"]}
+    pictures = tabs.over_steps(model, CHOICES.read(asked))
+    first = next(pictures)
+    assert "20 steps" in first.note
+    pictures.close()
+
+
 def test_two_models_draw_from_the_same_noise(model):
     end = last(tabs.compare(model, CHOICES, model, ("a", "b")))
     width = (end.picture.shape[1] - layout.GAP) // 2
