@@ -28,7 +28,10 @@ CSS = """
 .picture img { image-rendering: pixelated; }
 .picture .image-container { padding-top: 2.5rem; }
 footer { display: none !important; }
-@media (max-width: 700px) { #whole { flex-direction: column-reverse; } }
+@media (max-width: 700px) {
+    #whole { flex-direction: column-reverse; flex-wrap: nowrap; }
+    #whole > * { flex: none; width: 100%; min-width: 0 !important; }
+}
 """
 """On a narrow screen pictures come before choices."""
 TO_ADDRESS = """(query) => {
@@ -99,7 +102,10 @@ def build(models: Mapping[str, Model], opens: str = "") -> gr.Blocks:
             with gr.Column(scale=1, min_width=280):
                 fields = components.shared(model)
                 link = gr.Textbox(
-                    label="Link to what is drawn", interactive=False, buttons=["copy"]
+                    label="Link to what is drawn",
+                    interactive=False,
+                    buttons=["copy"],
+                    elem_id="link",
                 )
             with gr.Column(scale=3), gr.Tabs() as shown:
                 every = _all_tabs(models)
@@ -190,7 +196,7 @@ def _about(name: str, model: Model) -> str:
     return (
         f"# {html.escape(called)}\n{source}A diffusion model of images of {height} x "
         f"{width} pixels that knows {known}: {model.trained.network.count_params():,} "
-        "parameters. The choices on the left hold for all tabs."
+        "parameters. The choices hold for all tabs."
     )
 
 
@@ -225,7 +231,7 @@ def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
         Tab(
             "interpolate",
             "Interpolate",
-            "From the seed on the left to another one, or between two images.",
+            "From the seed to another one, or between two images.",
             tabs.interpolate,
             components.ask_ends,
         ),
@@ -233,7 +239,7 @@ def _all_tabs(models: Mapping[str, Model]) -> list[Tab]:
             "invert",
             "Invert",
             "Find the noise of an image, and draw it again from that. With a change "
-            "above 0, or another class or prompt on the left, it is drawn differently.",
+            "above 0, or another class or prompt, it is drawn differently.",
             tabs.invert,
             components.ask_image,
         ),

@@ -106,7 +106,7 @@ def test_a_link_holds_the_lists_of_a_tab(page, address):
     names = [box.locator("xpath=..").inner_text().strip() for box in checked.all()]
     assert names == ["1", "3", "ddim"]
     assert "step_counts=1%2C3" in page.url
-    link = page.get_by_label("Link to what is drawn")
+    link = page.locator("#link textarea")
     assert link.input_value() == page.url
     page.get_by_label("Seed").first.fill("7")
     playwright.expect(link).to_have_value("")
@@ -121,6 +121,7 @@ def test_on_a_narrow_screen_the_picture_comes_first(page, address):
     picture, seed = panel(page).locator(".picture").first, page.get_by_label("Seed")
     assert picture.bounding_box()["y"] < 800
     assert seed.first.bounding_box()["y"] > picture.bounding_box()["y"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_the_picture_and_the_animation_can_be_downloaded(page, address, tmp_path):
