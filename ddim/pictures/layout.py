@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -114,12 +115,16 @@ def _pixels(image: Image.Image) -> Picture:
 
 
 def save_gif(path: str | Path, frames: Sequence[Picture], seconds: float) -> None:
-    """Write an endless GIF that shows each frame for `seconds`, the last four times."""
+    """Write an endless GIF that shows each frame for `seconds`, the last four times.
+
+    All frames have one palette, so that what stands still does not flicker. Where all
+    moves, palettes of their own flicker less.
+    """
     whole = [to_pillow(frame).convert("RGB") for frame in frames]
-    palette = _palette(np.stack([np.asarray(frame) for frame in whole]))
-    pictures = [
-        frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in whole
-    ]
+    one = _palette(whole)
+    shared = [_in_colours(frame, one) for frame in whole]
+    own = [_in_colours(frame, _palette([frame])) for frame in whole]
+    pictures = min(shared, own, key=lambda drawn: _flicker(whole, drawn))
     milliseconds = round(seconds * 1000)
     durations = [milliseconds] * (len(pictures) - 1) + [4 * milliseconds]
     with atomic(path) as temporary:
@@ -133,12 +138,25 @@ def save_gif(path: str | Path, frames: Sequence[Picture], seconds: float) -> Non
         )
 
 
-def _palette(frames: np.ndarray) -> Image.Image:
-    """One palette of 256 colours for all frames, so that colours do not flicker.
+def _in_colours(frame: Image.Image, palette: Image.Image) -> Image.Image:
+    return frame.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
+def _flicker(frames: Sequence[Image.Image], drawn: Sequence[Image.Image]) -> float:
+    """How much the error of a pixel differs from one frame to the next, in sum."""
+    errors = (
+        np.asarray(one.convert("RGB"), np.int16) - np.asarray(frame, np.int16)
+        for frame, one in zip(frames, drawn, strict=True)
+    )
+    return sum(float(np.abs(b - a).sum()) for a, b in pairwise(errors))
+
+
+def _palette(frames: Sequence[Image.Image]) -> Image.Image:
+    """256 colours for these frames.
 
     Median cut alone makes few colours of the bright ones, which are rare; k-means
     mends that. Dithering was tried: it doubles the file and its dots move.
     """
-    pixels = frames.reshape(1, -1, 3)
+    pixels = np.stack([np.asarray(frame) for frame in frames]).reshape(1, -1, 3)
     some = pixels[:, :: -(-pixels.shape[1] // PALETTE_PIXELS)]
     return to_pillow(some).quantize(256, Image.Quantize.MEDIANCUT, kmeans=KMEANS)

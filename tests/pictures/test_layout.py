@@ -50,6 +50,37 @@ def test_gif_has_every_frame_in_its_colours_and_order(tmp_path):
             assert np.abs(shown.astype(int) - level).max() <= 4
 
 
+def decoded(path):
+    with Image.open(path) as read:
+        return np.stack([_frame(read, k) for k in range(read.n_frames)]).astype(int)
+
+
+def _frame(image, number):
+    image.seek(number)
+    return np.asarray(image.convert("RGB"))
+
+
+def test_what_stands_still_in_a_gif_does_not_flicker(tmp_path):
+    still = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    frames = [still.copy() for _ in range(4)]
+    for k, frame in enumerate(frames):
+        frame[:4, :4] = 60 * k
+    layout.save_gif(tmp_path / "a.gif", frames, seconds=0.1)
+    shown = decoded(tmp_path / "a.gif")
+    assert (shown[1:, 4:, 4:] == shown[0, 4:, 4:]).all()
+
+
+def test_frames_of_a_gif_that_all_differ_have_colours_of_their_own(tmp_path):
+    """One palette of 256 colours would hold 64 of each frame."""
+    ramp = np.linspace(0, 255, 1600).reshape(40, 40)
+    frames = [np.zeros((40, 40, 3), np.uint8) for _ in range(4)]
+    for k, frame in enumerate(frames):
+        frame[..., k % 3] = ramp
+        frame[..., (k + 1) % 3] = 80 * (k // 3)
+    layout.save_gif(tmp_path / "a.gif", frames, seconds=0.1)
+    assert np.abs(decoded(tmp_path / "a.gif") - np.stack(frames)).mean() < 0.5
+
+
 def test_images_of_a_sheet_are_a_little_apart():
     images = np.zeros((6, 2, 3, 1))
     sheet = layout.grid(images, rows=2, columns=3, scale=2)[..., 0]
