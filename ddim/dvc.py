@@ -22,7 +22,9 @@ def output_of(*arguments: str, expected: str) -> str:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["nothing"]
-        raise DdimError(f"{expected}; received {one_line(lines[-1])[:300]}")
+        errors = [line for line in lines if line.startswith("ERROR: ")]
+        said = (errors or lines[-1:])[0].removeprefix("ERROR: ")
+        raise DdimError(f"{expected}; received {one_line(said)[:300]}")
     return done.stdout
 
 

@@ -149,10 +149,13 @@ def _reproduce(
 def _push(experiment: Experiment, home: Home, clone: Path) -> None:
     """Send the experiment home. DVC may fail and say nothing, so look whether it came.
 
-    The history of runs goes along: whoever pulls it need not train for an evaluation.
+    Data go along, unless they are there, and the history of runs: whoever pulls it need
+    not train for an evaluation.
     """
-    data = ["--no-cache"] if home.shares_cache else ["--run-cache"]
-    _dvc(clone, home, "exp", "push", *data, home.git, experiment.name)
+    if home.shares_cache:
+        git.run(clone, "push", "--quiet", home.git, experiment.reference)
+    else:
+        _dvc(clone, home, "exp", "push", "--run-cache", home.git, experiment.name)
     made = git.run(clone, "rev-parse", experiment.reference)
     there = arrived(experiment, home.git)
     if there != made:

@@ -302,7 +302,7 @@ def test_evaluate_measures_what_the_pipeline_would(ddim, tmp_path):
         ),
         (["evaluate", ".", "."], "REAL_FOLDER: expected a folder with 2 images"),
         (["export", "here", "--model", "none"], "none: expected a folder with a mod"),
-        (["sample", "--model", "dvc:x"], "dvc:x: expected an experiment, .*; received"),
+        (["sample", "--model", "dvc:x"], "dvc:x: .* received no such name. Exp"),
         (["compare"], "compare: expected a repository of DVC; received"),
     ],
 )
@@ -323,6 +323,7 @@ def test_wrong_arguments_are_of_a_kind_of_their_own(arguments):
     "arguments",
     [
         "sample --model none",
+        "sample --model dvc:none",
         "sample --model {plain} --noise none",
         "invert {image} none --model {plain}",
         "interpolate {image} none --model {plain}",

@@ -116,7 +116,7 @@ def test_with_a_remote_too_results_are_at_home(project):
 def test_an_experiment_that_does_not_arrive_is_an_error(project, monkeypatch):
     """DVC's push may fail without a word."""
     monkeypatch.setattr(worker, "_dvc", lambda *_: None)
-    experiment, home = one(), homes.home()
+    experiment, home = one(), replace(homes.home(), data={})
     with clones_of.alone(clones_of.folder(experiment, home)) as clone:
         clones_of.make(experiment, home, clone)
         worker._reproduce(experiment, home, clone, {})
