@@ -1,5 +1,6 @@
 """Settings and data small enough to train on in seconds."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -42,6 +43,13 @@ the same time."""
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.parent.name not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """To look through TensorFlow's objects for garbage again and again takes 5 %."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
 
 
 # HYPOTHESIS_PROFILE=thorough draws more examples, and other ones each time. Time limits

@@ -98,11 +98,11 @@ def test_classes_are_drawn_as_asked_for(conditional, model):
 )
 def test_inverted_images_come_back(name, choices, request):
     tried = request.getfixturevalue(name)
-    images = tried.sample(3, steps=40, seed=5) * 0.8 + 0.1
-    found = tried.invert(images, steps=40, iterations=5, **choices)
-    again = tried.sample(3, steps=40, initial_noise=found, **choices)
+    images = tried.sample(3, steps=20, seed=5) * 0.8 + 0.1
+    found = tried.invert(images, steps=20, iterations=5, **choices)
+    again = tried.sample(3, steps=20, initial_noise=found, **choices)
     assert np.abs(again - images).max() < 0.02
-    other = tried.sample(3, steps=40, initial_noise=noise(5, range(3), (16, 16, 3)))
+    other = tried.sample(3, steps=20, initial_noise=noise(5, range(3), (16, 16, 3)))
     assert np.abs(other - images).max() > 0.05
 
 

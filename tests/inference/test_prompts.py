@@ -83,9 +83,9 @@ def test_guidance_of_one_is_plain_conditional_sampling(model):
 
 
 def test_inverted_images_come_back_with_their_prompt(model):
-    images = model.sample(2, steps=40, seed=5, prompts=RED) * 0.8 + 0.1
-    found = model.invert(images, steps=40, iterations=5, prompts=RED)
-    again = model.sample(2, steps=40, initial_noise=found, prompts=RED)
+    images = model.sample(2, steps=20, seed=5, prompts=RED) * 0.8 + 0.1
+    found = model.invert(images, steps=20, iterations=5, prompts=RED)
+    again = model.sample(2, steps=20, initial_noise=found, prompts=RED)
     assert np.abs(again - images).max() < 0.02
 
 

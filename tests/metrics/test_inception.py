@@ -30,6 +30,7 @@ def model(weights):
     return inception.build(weights, "mixed0", 75, 3)
 
 
+@pytest.mark.slow
 def test_pooled_features_are_2048_and_float32(weights):
     model = inception.build(weights, "pooled", 75, 3)
     features = inception.compiled(model, 4)(IMAGES)

@@ -149,7 +149,13 @@ ELSEWHERE = {
 }
 
 
-@pytest.mark.parametrize(("name", "elsewhere"), zip(SINGLE, cycle(ELSEWHERE)))
+@pytest.mark.parametrize(
+    ("name", "elsewhere"),
+    [
+        pytest.param(*pair, marks=[pytest.mark.slow] * (number >= len(ELSEWHERE)))
+        for number, pair in enumerate(zip(SINGLE, cycle(ELSEWHERE)))
+    ],
+)
 def test_dvc_makes_params_yaml_the_recipe_whatever_it_holds(workspace, name, elsewhere):
     write(workspace, recipes.apply(DEFAULTS, ELSEWHERE[elsewhere]))
     arguments = run_command(name, cwd=workspace).stdout.split()

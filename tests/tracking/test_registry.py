@@ -104,26 +104,22 @@ def test_a_lost_alias_goes_to_the_best_of_all(project, models):
     assert only()["best"] == 1
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+def test_figures_of_other_conditions_are_not_compared(project, models):
+    changes = [
         {"data_digest": "other"},
         {"weights": "imagenet"},
         {"weights_sha256": "0123"},
         {"layer": "mixed8"},
         {"resolution": 150},
         {"real_images": 17},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_figures_of_other_conditions_are_not_compared(project, models, change):
-    register(models[0], 2.0)
-    register(models[1], 1.0, **change)
-    register(models[0], 2.0)
-    assert sorted(registered().values(), key=str) == [
-        {"best": 1, "val_kid": [1.0]},
-        {"best": 1, "val_kid": [2.0]},
     ]
+    register(models[0], 2.0)
+    for change in changes:
+        register(models[1], 1.0, **change)
+    register(models[0], 2.0)
+    others = [{"best": 1, "val_kid": [1.0]}] * len(changes)
+    found = sorted(registered().values(), key=str)
+    assert found == [*others, {"best": 1, "val_kid": [2.0]}]
 
 
 def test_only_the_second_of_two_like_conditions_has_a_digest_in_its_name(

@@ -94,6 +94,7 @@ def test_on_no_batches_the_network_stays_as_it_is(model, data):
     assert not any(one.trainable for one in layers(model.ema_network))
 
 
+@pytest.mark.slow
 def test_the_kept_weights_are_the_average_with_statistics_of_its_own(settings, paths):
     kept = {}
     for count in (0, COUNT):

@@ -232,7 +232,9 @@ def test_stops_at_the_first_loss_that_is_no_number(paths):
         run(settings, paths)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "value", [float("nan"), pytest.param(float("inf"), marks=pytest.mark.slow)]
+)
 def test_a_training_that_breaks_down_leaves_its_best_model(
     settings, paths, monkeypatch, value
 ):
@@ -319,6 +321,7 @@ def test_no_part_of_a_foreign_state_is_taken(tmp_path, capsys, change):
     assert (tmp_path / resume.REFUSED).exists()
 
 
+@pytest.mark.slow
 def test_another_code_does_not_go_on_with_a_state(
     settings, paths, monkeypatch, tmp_path, capsys
 ):
@@ -387,6 +390,7 @@ def test_trains_a_class_conditional_network(paths):
     assert not np.array_equal(red, blue)
 
 
+@pytest.mark.slow
 def test_judges_and_shows_with_guidance_where_the_settings_say_so(paths):
     settings = tiny_settings(
         network={"class_conditional": True},
