@@ -43,7 +43,7 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def database(folder: Path) -> Iterator[list[str]]:
-    """Addresses of two empty databases of a new PostgreSQL, or a skipped test."""
+    """Addresses of empty databases of a new PostgreSQL, or a skipped test."""
     if servers.postgres_programs() is None:
         pytest.skip("PostgreSQL's initdb is neither on PATH nor where Debian puts it")
     with servers.postgres(folder, free_port(), WORDS["postgres"]) as addresses:

@@ -200,7 +200,7 @@ def test_a_wrong_password_of_the_database_costs_one_line(
     folder, tmp_path, monkeypatch, capfd
 ):
     clean_environment(monkeypatch, tmp_path)
-    with database(folder / "wrong") as (address, _):
+    with database(folder / "wrong") as (address, *_):
         wrong = address.replace(WORDS["postgres"], "not-the-password")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", wrong)
         with tracking.start("ddim", SETTINGS) as run:
@@ -229,7 +229,7 @@ def test_a_full_store_costs_one_line_and_gets_the_rest_later(
     monkeypatch.setattr(outbox, "LEAST_PAUSE", 0)
     monkeypatch.setattr(outbox, "PAUSE", 0)
     long = {f"figure {k:03d}": 1.0 for k in range(900)}
-    with database(small_disk / "postgres") as (address, _):
+    with database(small_disk / "postgres") as (address, *_):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         monkeypatch.setenv("DDIM_ARTIFACTS", "a folder that all hosts share")
         with tracking.start("ddim", SETTINGS) as run:
