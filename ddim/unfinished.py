@@ -1,8 +1,8 @@
 """Where unfinished trainings keep their state: `.resume/<key>` of the project.
 
 DVC deletes a stage's outputs before it runs again, so the state lies elsewhere. The key
-stands for everything that the result depends on. Deleted by the next stage, which runs
-only after DVC has committed train's outputs.
+stands for everything that the result depends on. Deleted once DVC has committed train's
+outputs: by the next stage, or by the worker of an experiment that ends there.
 """
 
 import hashlib

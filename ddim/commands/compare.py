@@ -220,24 +220,17 @@ def _conditions(revision: Revision, following: str | None) -> dict[str, Any]:
 
 
 def _all_conditions(found: Sequence[Revision], following: str | None) -> list[str]:
-    """Those of each. Where KID was not measured, they are those of the first row that
-    has the same settings of it and nothing against it."""
-    every = [_conditions(revision, following) for revision in found]
-    judges = [_settings(revision).get("kid") for revision in found]
-    return [
-        json.dumps(
-            next(
-                (
-                    other
-                    for other, its_judge in zip(every, judges, strict=True)
-                    if judge == its_judge and conditions.items() < other.items()
-                ),
-                conditions,
-            ),
-            sort_keys=True,
-        )
-        for conditions, judge in zip(every, judges, strict=True)
+    """Those of each, as text. Where KID was not measured, they are those of the first
+    row that has the same settings of it and nothing against it."""
+    every = [
+        (_settings(revision).get("kid"), _conditions(revision, following))
+        for revision in found
     ]
+    whole = []
+    for judge, own in every:
+        fitting = (c for same, c in every if same == judge and own.items() < c.items())
+        whole.append(json.dumps(next(fitting, own), sort_keys=True))
+    return whole
 
 
 def _measured(revision: Revision, path: str) -> Mapping[str, Any]:

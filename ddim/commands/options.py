@@ -439,7 +439,7 @@ CHOICES: dict[str, Iterable[str]] = {
     "sampler": SAMPLERS,
     "schedule": SCHEDULES,
     "grid": GRIDS,
-    "recipe": [path.stem for path in sorted(recipes.FOLDER.glob("*.yaml"))],
+    "recipe": recipes.names(),
 }
 METHOD_HELP = {
     "schedule": f"other than as trained: {', '.join(SCHEDULES)}",

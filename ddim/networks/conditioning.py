@@ -169,7 +169,9 @@ class Captions(Conditioning):
             for some in (texts, self.names)
         )
         pieces = {word: self.words(word) for word in asked if word not in known}
-        return [word for word, read in pieces.items() if read[0][1] > 1]
+        return [
+            word for word, read in pieces.items() if any(count > 1 for _, count in read)
+        ]
 
     def stored(self, paths: Paths, part: str) -> dict[str, np.ndarray]:
         return {self.name: self.encode(captions.load(paths.crops, part))}

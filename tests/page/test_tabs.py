@@ -194,6 +194,8 @@ def test_steps_can_be_stopped_within_a_cell(model):
     pictures = tabs.over_steps(model, CHOICES.read(asked))
     first = next(pictures)
     assert "20 steps" in first.note
+    cell = 16 * SCALE
+    assert (first.picture[-cell:, -cell:] == 255).all(), "it is not drawn yet"
     pictures.close()
 
 
