@@ -82,7 +82,7 @@ def tiny_settings(**changes: dict) -> params.Params:
     return params.validate(recipes.apply(tiny_values(), changes))
 
 
-DISTILLED = {"sampler": "consistency", "distilled_steps": 2}
+DISTILLED = {"sampler": "consistency", "distilled_steps": 2, "noise_scale": 1.03}
 """What a description says of a distilled model."""
 TEXT = {"enabled": True, "tokens": 16, "width": 8, "heads": 2, "levels": [0, 1]}
 """Of a small text-conditional network."""

@@ -173,7 +173,7 @@ def _load(options: Drawing, count: int | None = None) -> Model:
 def _painter(
     model: Model, options: Sample | Animate, steps: int, frames: int = 2
 ) -> Painter:
-    method = options.method(model.trained.description.sampler)
+    method = options.method(model.trained.description.fitting)
     settings = RenderParams(
         sampler=method.sampler,
         rows=options.rows,

@@ -22,6 +22,7 @@ from ddim.settings.fields import (
     Images,
     Integer,
     Mistake,
+    NoiseScale,
     Prompt,
     SamplerName,
     Section,
@@ -42,6 +43,16 @@ SHORT_NAMES = {
     **{"as_json": "json", "all_commits": "all", "overrides": "set-param"},
 }
 """Of options that are not called like their field."""
+METHOD_HELP = {
+    "schedule": f"other than as trained: {', '.join(SCHEDULES)}",
+    "grid": f"of diffusion times: {', '.join(GRIDS)}",
+    "karras_rho": "of the grid karras",
+    "signal_leak": "start with brightness and colours as in training images",
+    "noise_scale": "of predicted noises; 0.98 draws more detail",
+    "clip": "predicted images to the range of the data",
+    "guidance_scale": "1 is plain conditional",
+}
+"""Of the fields of `Method` that say nothing themselves."""
 LETTERS = {"--set-param": "-S", "--name": "-n"}
 """Of options that DVC gives a letter."""
 
@@ -124,6 +135,13 @@ class Drawing(Method, ModelOption):
     sampler: SamplerName | None = Field(  # type: ignore[assignment]
         None, description=f"{', '.join(SAMPLERS)}; what fits the model if not given"
     )
+    signal_leak: Flag | None = Field(  # type: ignore[assignment]
+        None, description=METHOD_HELP["signal_leak"]
+    )
+    noise_scale: NoiseScale | None = Field(  # type: ignore[assignment]
+        None,
+        description=f"{METHOD_HELP['noise_scale']}; what fits the model if not given",
+    )
     options: Annotated[dict[str, Any], BeforeValidator(dict)] = Field(
         {}, description="of the sampler, as in eta=1.0; may be repeated"
     )
@@ -141,10 +159,11 @@ class Drawing(Method, ModelOption):
         None, description="of pictures; by size if not given"
     )
 
-    def method(self, fitting: str) -> Method:
-        """How to sample, with the sampler `fitting` where none is given."""
+    def method(self, fitting: dict[str, Any]) -> Method:
+        """How to sample, with what is `fitting` where nothing is given."""
         given = {name: getattr(self, name) for name in Method.model_fields}
-        return Method(**{**given, "sampler": self.sampler or fitting})
+        asked = {name: value for name, value in given.items() if value is not None}
+        return Method(**{**fitting, **asked})
 
 
 class Sample(Drawing):
@@ -206,7 +225,7 @@ class Inversion(Drawing):
             "classes": self.classes,
             "prompts": self.prompts,
             "negative": self.negative,
-            **self.method("ddim").model_dump(),
+            **self.method({"sampler": "ddim"}).model_dump(),
         }
 
 
@@ -440,13 +459,4 @@ CHOICES: dict[str, Iterable[str]] = {
     "schedule": SCHEDULES,
     "grid": GRIDS,
     "recipe": recipes.names(),
-}
-METHOD_HELP = {
-    "schedule": f"other than as trained: {', '.join(SCHEDULES)}",
-    "grid": f"of diffusion times: {', '.join(GRIDS)}",
-    "karras_rho": "of the grid karras",
-    "signal_leak": "start with brightness and colours as in training images",
-    "noise_scale": "of predicted noises; 0.98 draws more detail",
-    "clip": "predicted images to the range of the data",
-    "guidance_scale": "1 is plain conditional",
 }

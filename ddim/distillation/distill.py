@@ -38,7 +38,7 @@ def distill(
     """
     train = _adapted(train, settings)
     description = describe(teacher.description, settings)
-    method, steps = Method(sampler=description.sampler), description.steps
+    method, steps = Method(**description.fitting), description.steps
     keras.utils.set_random_seed(settings.seed)
     weights = teacher.network.get_weights()
     model = ConsistencyModel(description, train, settings, weights)
@@ -72,7 +72,9 @@ def describe(teacher: Description, settings: DistillParams) -> Description:
     """The student: its teacher but for the sampler and the steps that fit it."""
     segments = settings.segments
     sampler, steps = ("consistency", 2) if segments == 1 else ("ddim", segments)
-    return teacher.model_copy(update={"sampler": sampler, "distilled_steps": steps})
+    drawn = settings.model_dump(include={"signal_leak", "noise_scale"})
+    fitting = {"sampler": sampler, "distilled_steps": steps, **drawn}
+    return teacher.model_copy(update=fitting)
 
 
 def outputs(paths: Paths) -> Paths:
@@ -106,6 +108,7 @@ def phases(
         count=settings.trajectories,
         steps=settings.trajectory_steps,
         segments=settings.segments,
+        signal_leak=settings.signal_leak,
     )
     wanted = settings.updates * train.batch_size
     for part, found in (

@@ -18,10 +18,15 @@ from ddim.sampling.method import Method
 from ddim.training.batches import Batches
 
 SOLVER = Method(sampler="dpmpp_2m")
+"""Of plain noise."""
 
 
 def solve(
-    teacher: Generator, noises: np.ndarray, conditions: np.ndarray | None, steps: int
+    teacher: Generator,
+    noises: np.ndarray,
+    conditions: np.ndarray | None,
+    steps: int,
+    solver: Method = SOLVER,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where the trajectories from `noises` (n, h, w, c) pass and end.
 
@@ -37,7 +42,7 @@ def solve(
         len(noises),
         steps,
         seed=0,
-        method=SOLVER,
+        method=solver,
         conditions=conditions,
         initial_noise=noises,
         callback=keep,
@@ -66,6 +71,7 @@ class Trajectories(Batches):
     count: int
     steps: int
     segments: int = 1
+    signal_leak: bool = False
 
     def __post_init__(self) -> None:
         keras.utils.PyDataset.__init__(self)
@@ -94,7 +100,8 @@ class Trajectories(Batches):
             for name, rows in self.conditions.items()
         }
         rows = next(iter(self.told.values()), None)
-        points, self.ends = solve(self.teacher, noises, rows, self.steps)
+        solver = SOLVER.model_copy(update={"signal_leak": self.signal_leak})
+        points, self.ends = solve(self.teacher, noises, rows, self.steps, solver)
         by_trajectory = points.reshape(self.count, self.steps, *self.teacher.shape)
         learnt = by_trajectory[:, self.learnt]
         self.images = learnt.reshape(-1, *self.teacher.shape)

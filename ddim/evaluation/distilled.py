@@ -23,15 +23,16 @@ def beside(
 
     A column `model` says base or distilled; the summary gets the student's checkpoint
     and figures in one step and in those it is meant for, each one evaluation. Guidance
-    is not distilled, so its scale is 1; the student knows plain noise, and a uniform
-    grid along the schedule of the training.
+    is not distilled, so its scale is 1; the student knows a uniform grid along the
+    schedule of the training, and is drawn with as its description says.
     """
     table, summary = results
-    sampler, steps = student.description.sampler, (1, student.description.steps)
+    fitting, steps = student.description.fitting, (1, student.description.steps)
+    sampler = fitting.pop("sampler")
     only: dict[str, Any] = {"samplers": (sampler,)}
     only |= {"diffusion_steps": steps, "guidance_scales": ()}
     plain: dict[str, Any] = {"guidance_scale": 1.0, "grid": "uniform", "schedule": None}
-    plain |= {"signal_leak": False, "noise_scale": 1.0}
+    plain |= fitting
     few, found = sweep.evaluate(
         student,
         sampling=sampling.model_copy(update=plain | _options(sampling, sampler)),

@@ -119,8 +119,7 @@ class Model:
 
     def method(self, **choices: Any) -> Method:
         """How to sample: the defaults that fit the network but for `choices`."""
-        fitting = {"sampler": self.trained.description.sampler}
-        method = Method.from_choices(**(fitting | choices))
+        method = Method.from_choices(**(self.trained.description.fitting | choices))
         if method.guidance_scale != 1 and not (self.class_names or self.reads_text):
             raise DdimError(
                 "guidance_scale: expected 1 for a model without classes; received "

@@ -24,7 +24,9 @@ from ddim.settings import recipes
 from ddim.settings.fields import (
     Channels,
     Count,
+    Flag,
     Mistake,
+    NoiseScale,
     SamplerName,
     Section,
     Width,
@@ -32,6 +34,9 @@ from ddim.settings.fields import (
 from ddim.settings.messages import short
 from ddim.settings.params import SettingsError, validate_section
 from ddim.settings.sections import AutoencoderParams, DiffusionParams, NetworkParams
+
+FITTING = ("sampler", "signal_leak", "noise_scale")
+"""Choices of sampling that a model has defaults for."""
 
 FORMAT = 2
 """Of `model.json`; raised by a change that `BEFORE` does not make up for."""
@@ -146,6 +151,9 @@ class Description(Section):
     """Of what the network works on, normalized."""
     sampler: SamplerName = "ddim"
     """That fits the network."""
+    signal_leak: Flag = False
+    noise_scale: NoiseScale = 1.0
+    """These fit a distilled network; of others it is open."""
     distilled_steps: Count | None = None
     """In which a distilled network is meant to draw; None: it is not distilled."""
     text: TextDescription | None = None
@@ -168,6 +176,11 @@ class Description(Section):
     def steps(self) -> int:
         """A number of sampling steps that fits the network."""
         return self.distilled_steps or 20
+
+    @property
+    def fitting(self) -> dict[str, Any]:
+        """How to sample with the network, where nothing else is asked for."""
+        return {name: getattr(self, name) for name in FITTING}
 
     @property
     def num_classes(self) -> int | None:

@@ -73,7 +73,7 @@ class Choices(Section):
         description = model.trained.description
         return cls(
             steps=description.steps,
-            sampler=description.sampler,
+            **description.fitting,
             guidance_scale=READERS_GUIDANCE if model.reads_text else 1.0,
             samplers=tuple(samplers_of(model)),
         )

@@ -224,6 +224,8 @@ class DistillParams(Section):
     trajectories: Annotated[Count, Field(le=1_000_000)]
     trajectory_steps: Annotated[Steps, Field(ge=2, le=1000)]
     segments: Annotated[Count, Field(le=1000)]
+    signal_leak: Flag
+    noise_scale: NoiseScale
     first_stage: Annotated[Integer, Field(ge=0, le=20)]
     last_stage: Annotated[Integer, Field(ge=0, le=20)]
     learning_rate: Annotated[Positive, Field(le=1e38)]

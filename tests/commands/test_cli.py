@@ -100,9 +100,13 @@ def test_sample_draws_the_images_of_the_api_in_a_grid(ddim, models):
 
 def test_sample_draws_as_fits_a_distilled_model(ddim, models):
     ddim("sample", "--model", "distilled", "--rows", 1, "--columns", 2, "--scale", 1)
-    expected = np.round(load(models / "distilled").sample(2) * 255).astype(np.uint8)
+    model = load(models / "distilled")
+    expected = np.round(model.sample(2) * 255).astype(np.uint8)
     drawn = images_of(pixels("samples.png"), 1, 2)
     np.testing.assert_array_equal(drawn, expected)
+    plain = ("--noise-scale", 1, "--scale", 1, "--out", "plain.png")
+    ddim("sample", "--model", "distilled", "--rows", 1, "--columns", 2, *plain)
+    assert not np.array_equal(pixels("plain.png"), pixels("samples.png"))
 
 
 def test_sample_draws_a_row_per_class(ddim):

@@ -68,7 +68,8 @@ def test_a_resumed_distillation_equals_an_uninterrupted_one(
     project, monkeypatch, segments, epochs
 ):
     phases = dict(zip(("epochs", "tuning_epochs"), epochs, strict=True))
-    write_settings(project, enabled=True, segments=segments, **phases, **FEW)
+    drawn = {"noise_scale": 1.03}
+    write_settings(project, enabled=True, segments=segments, **phases, **FEW, **drawn)
     save = callbacks.SaveState.on_epoch_end
 
     def save_and_keep(self, epoch, logs):
@@ -91,6 +92,7 @@ def test_a_resumed_distillation_equals_an_uninterrupted_one(
     fitting = ("consistency", 2) if segments == 1 else ("ddim", segments)
     told = student.description
     assert (told.sampler, told.distilled_steps, told.steps) == (*fitting, fitting[1])
+    assert (told.signal_leak, told.noise_scale) == (False, 1.03)
     pairs = zip(student.network.weights, teacher.network.weights, strict=True)
     for weight, before in pairs:
         same = np.array_equal(*map(ops.convert_to_numpy, (weight, before)))

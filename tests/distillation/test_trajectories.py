@@ -1,9 +1,12 @@
 """Points of trajectories and their ends, with Gaussian data as three channels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from keras import ops
 
+from ddim.data import low_frequencies
 from ddim.data.normalizer import Normalizer
 from ddim.diffusion import schedules
 from ddim.diffusion.steps import Level, advance, levels_at
@@ -40,8 +43,14 @@ def trajectories(steps=16, batch_size=16, conditions=(), **changes) -> Trajector
     made = Trajectories(
         np.empty(0),
         dict(conditions),
-        teacher=teacher(batch_size),
-        **{"batch_size": 16, "seed": 5, "count": 40, "steps": steps, **changes},
+        **{
+            "teacher": teacher(batch_size),
+            "batch_size": 16,
+            "seed": 5,
+            "count": 40,
+            "steps": steps,
+            **changes,
+        },
     )
     made.start_epoch(0)
     return made
@@ -58,6 +67,25 @@ def test_every_point_lies_on_the_ode_to_its_end():
             points[:, step, 0, 0].astype("float64"), levels[step], SCHEDULE
         )
         np.testing.assert_allclose(ends[:, 0, 0], exact, atol=0.02)
+
+
+def test_trajectories_start_with_a_signal_leak_where_one_is_asked_for():
+    pictures = np.random.default_rng(0).normal(2.0, 3.0, (40, 1, 1, 3))
+    low = low_frequencies.fit(pictures, Normalizer((0.0,) * 3, (1.0,) * 3), 1)
+    plain, leaking = (
+        trajectories(
+            steps=2,
+            segments=2,
+            signal_leak=leak,
+            teacher=replace(teacher(), low_frequencies=low),
+        )
+        for leak in (False, True)
+    )
+    level = levels_at([1.0], SCHEDULE)[0]
+    noises = plain.images[::2].astype("float32")
+    expected = low.colour(noises, level.signal_rate, level.noise_rate)
+    np.testing.assert_allclose(leaking.images[::2], expected, rtol=2e-3, atol=2e-3)
+    assert np.abs(expected - noises).max() > 0.02
 
 
 def test_the_best_student_of_its_points_is_the_closed_form():

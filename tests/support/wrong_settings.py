@@ -139,6 +139,8 @@ SINGLE = [
     ("distill.trajectories", 0, "expected 1 or more; received 0"),
     ("distill.trajectory_steps", 1, "expected 2 or more; received 1"),
     ("distill.segments", 3, "divides trajectory_steps, which is 16; received 3"),
+    ("distill.signal_leak", 1, "expected true or false; received 1"),
+    ("distill.noise_scale", 0.1, "expected 0.5 or more; received 0.1"),
     ("distill.segments", 0, "expected 1 or more; received 0"),
     ("distill.first_stage", 4, "expected at most last_stage, which is 3; received 4"),
     ("distill.last_stage", 21, "expected 20 or less; received 21"),
