@@ -1,6 +1,7 @@
-"""One run on a GPU: the default recipe for real, and the speed of its parts.
+"""One run on a GPU: a recipe for real, and the speed of its parts.
 
     python -m benchmarks.gpu --images FOLDER --weights FILE --layer mixed8 --out OUT
+    python -m benchmarks.gpu ... --recipe studio -S train.batch_size=64
 
 On JAX alone: needs neither TensorFlow, DVC nor MLflow; PyTorch, where it is installed,
 is measured beside it. Prepares crops, normalizer and reference features, trains with
@@ -20,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ddim import runtime
 from ddim.files import write_json
@@ -274,8 +277,8 @@ def _draw(
 
 
 def _settings(options: argparse.Namespace, small: bool) -> Params:
-    """The default settings with what the command line says on it."""
-    values = params.read_yaml(ROOT / "recipes/default.yaml")
+    """The recipe's settings with what the command line says on it."""
+    values = recipes.whole(options.recipe, ROOT / "recipes")
     told: dict[str, Any] = {
         "data": {"source": "folder", "folder": str(options.images.resolve())},
         "train": {"seed": options.seed},
@@ -292,7 +295,26 @@ def _settings(options: argparse.Namespace, small: bool) -> Params:
         values = recipes.apply(values, overlay)
     if options.epochs is not None:
         values = recipes.apply(values, {"train": {"epochs": options.epochs}})
-    return params.validate(values)
+    for override in options.overrides:
+        values = recipes.apply(values, override)
+    settings = params.validate(values)
+    if settings.latent.enabled or settings.network.text.enabled:
+        raise SystemExit(
+            "--recipe: expected one of a network of pixels without text; received "
+            f"{options.recipe}"
+        )
+    return settings
+
+
+def _override(text: str) -> dict[str, Any]:
+    """SECTION.KEY=VALUE as a mapping; values are read as YAML."""
+    keys, sign, value = text.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE; received {text!r}")
+    nested = yaml.safe_load(value)
+    for key in reversed(keys.split(".")):
+        nested = {key: nested}
+    return nested
 
 
 def _has_gpu() -> bool:
@@ -311,7 +333,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--weights", required=True, help="as kid.weights")
     parser.add_argument("--layer", default="pooled", help="as kid.layer")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, help="default: as params.yaml says")
+    parser.add_argument(
+        "--recipe", default=recipes.DEFAULT, choices=recipes.names(ROOT / "recipes")
+    )
+    parser.add_argument(
+        *("-S", "--set-param"),
+        dest="overrides",
+        type=_override,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another setting; may be repeated",
+    )
+    parser.add_argument("--epochs", type=int, help="default: as the recipe says")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--precision", choices=("float32", "mixed_bfloat16"), default="mixed_bfloat16"

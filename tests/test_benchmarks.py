@@ -198,11 +198,14 @@ def test_the_gpu_run_falls_back_to_a_small_one_without_tensorflow(
         "benchmarks.gpu",
         *("--images", str(images), "--weights", str(weights), "--layer", "mixed0"),
         *("--out", str(out), "--epochs", "3", "--afterwards", "1e9", "--no-torch"),
+        *("--recipe", "studio", "-S", "evaluate.samplers=[ddim]"),
         prelude=WITHOUT_TENSORFLOW,
     )
     assert "no GPU: a run in miniature" in said
     assert "time limit: training ends after epoch 1" in said
     results = json.loads((out / "results.json").read_text())
+    model = json.loads((out / "model/model.json").read_text())
+    assert model["network"]["modulation"] == "scale_shift"
     assert results["small"]
     assert results["stopped_by_time_limit"]
     assert results["epochs"] == len(pd.read_csv(out / "history.csv")) == 1
