@@ -11,7 +11,10 @@ from ddim import load
 from tests.conftest import ROOT
 
 FLOWERS = ROOT / "docs/results/flowers-cpu"
-RESULTS = pytest.mark.parametrize("name", ["flowers-cpu", "flowers", "flowers/default"])
+BOTH = ("flowers", "flowers-quarter")
+RESULTS = pytest.mark.parametrize(
+    "name", ["flowers-cpu", *BOTH, *(f"{each}/default" for each in BOTH)]
+)
 
 
 def test_the_kept_model_draws_the_kept_picture():
