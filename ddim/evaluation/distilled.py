@@ -24,7 +24,7 @@ def beside(
     A column `model` says base or distilled; the summary gets the student's checkpoint
     and figures in one step and in those it is meant for, each one evaluation. Guidance
     is not distilled, so its scale is 1; the student knows a uniform grid along the
-    schedule of the training, and is drawn with as its description says.
+    schedule of the training, and draws with the leak and scale of its description.
     """
     table, summary = results
     fitting, steps = student.description.fitting, (1, student.description.steps)
