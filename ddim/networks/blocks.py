@@ -180,6 +180,47 @@ def beside(x: Tensor, constants: Tensor, *, name: str, normalization: str) -> Ma
     return keras.layers.Concatenate(name=name)([x, map_of_constants(constants)])
 
 
+def to_patches(x: Tensor, size: int) -> Tensor:
+    """(B, H, W, C) to (B, H / size, W / size, size * size * C): a patch is one pixel.
+
+    Sources: arXiv 2207.04316; as "space to depth" 1609.05158.
+    """
+    if size == 1:
+        return x
+    height, width, channels = x.shape[1:]
+    tall, wide = height // size, width // size
+    cut = keras.layers.Reshape((tall, size, wide, size, channels), name="patches_cut")
+    order = keras.layers.Permute((1, 3, 2, 4, 5), name="patches_order")
+    merge = keras.layers.Reshape((tall, wide, size**2 * channels), name="patches")
+    return merge(order(cut(x)))
+
+
+def from_patches(x: Tensor, size: int) -> Tensor:
+    """What `to_patches` is undone by: (B, h, w, size * size * C) to full size."""
+    if size == 1:
+        return x
+    tall, wide, channels = x.shape[1], x.shape[2], x.shape[3] // size**2
+    settings = {"dtype": "float32"}
+    cut = keras.layers.Reshape(
+        (tall, wide, size, size, channels), name="pixels_cut", **settings
+    )
+    order = keras.layers.Permute((1, 3, 2, 4, 5), name="pixels_order", **settings)
+    merge = keras.layers.Reshape(
+        (tall * size, wide * size, channels), name="pixels", **settings
+    )
+    return merge(order(cut(x)))
+
+
+def activated(x: Maps, activation: str, name: str) -> Maps:
+    """Maps through an activation, and constants beside them, too."""
+    if isinstance(x, list):
+        return [
+            activated(part, activation, f"{name}{end}")
+            for part, end in zip(x, ("", "_constants"), strict=True)
+        ]
+    return keras.layers.Activation(ACTIVATIONS[activation], name=name)(x)
+
+
 def residual_block(
     x: Maps,
     width: int,
@@ -187,6 +228,7 @@ def residual_block(
     name: str,
     normalization: str,
     activation: str,
+    preactivation: bool = False,
     residual: bool = True,
     residual_scale: float = 1.0,
     zero_init: bool = False,
@@ -197,18 +239,22 @@ def residual_block(
     """Normalization and two 3x3 convolutions, added to their input.
 
     (B, H, W, C) to (B, H, W, `width`). An `embedding` (B, 1, 1, E) modulates what is
-    between the first convolution and its activation. With `zero_init` the untrained
-    block is its shortcut (arXiv 1901.09321, 2105.05233). In training a share `dropout`
-    of the values before the second convolution is zero, the rest scaled up.
+    between the first convolution and its activation. With `preactivation` there is an
+    activation before the first one, too (arXiv 1603.05027, 2006.11239). With
+    `zero_init` the untrained block is its shortcut (arXiv 1901.09321, 2105.05233). In
+    training a share `dropout` of the values before the second convolution is zero, the
+    rest scaled up.
     """
     shortcut = x
     if residual and (isinstance(x, list) or x.shape[-1] != width):
         shortcut = Conv2D(width, 1, name=f"{name}_shortcut")(x)
     x = NORMALIZATIONS[normalization](name=f"{name}_normalization")(x)
+    if preactivation:
+        x = activated(x, activation, f"{name}_preactivation")
     x = Conv2D(width, 3, name=f"{name}_conv_1")(x)
     if embedding is not None:
         x = MODULATIONS[modulation](x, embedding, name)
-    x = keras.layers.Activation(ACTIVATIONS[activation], name=f"{name}_activation")(x)
+    x = activated(x, activation, f"{name}_activation")
     if dropout:
         # A seed of its own, which the training replaces: else one is drawn here, and
         # the initial weights of the layers that follow are others.

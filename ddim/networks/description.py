@@ -42,7 +42,9 @@ FORMAT = 2
 """Of `model.json`; raised by a change that `BEFORE` does not make up for."""
 BEFORE: dict[str, dict[str, Any]] = {
     "network": {
+        "patch_size": 1,
         "modulation": "add",
+        "preactivation": False,
         "zero_init": False,
         "dropout": 0.0,
         "augmentation": False,

@@ -46,7 +46,7 @@ def build(
     network gets no number of classes or tokens.
     Source: Keras DDIM example (A. Beres, 2022).
     """
-    _check_shape(image_shape, halvings=len(params.widths) - 1)
+    _check_shape(image_shape, params.patch_size, halvings=len(params.widths) - 1)
     noisy_images = keras.Input(image_shape, name="noisy_images")
     noise_variances = keras.Input((1, 1, 1), name="noise_variances")
     inputs = [noisy_images, noise_variances]
@@ -76,7 +76,10 @@ def build(
         inputs.append(numbers)
         embedding = _add_augmentation(embedding, numbers)
 
-    x = Conv2D(params.widths[0], 1, name="image_embedding")(noisy_images)
+    if embedding is not None and params.preactivation:
+        embedding = blocks.activated(embedding, params.activation, "embedding")
+    x = blocks.to_patches(noisy_images, params.patch_size)
+    x = Conv2D(params.widths[0], 1, name="image_embedding")(x)
     if params.embedding == "input":
         x = blocks.beside(
             x,
@@ -86,7 +89,9 @@ def build(
         )
     x = _down_and_up(x, partial(_block, params, embedding, words), params)
     zeros: dict[str, Any] = {"kernel_initializer": "zeros", "dtype": "float32"}
-    prediction = Conv2D(image_shape[-1], 1, name="prediction", **zeros)(x)
+    channels = image_shape[-1] * params.patch_size**2
+    x = Conv2D(channels, 1, name="prediction", **zeros)(x)
+    prediction = blocks.from_patches(x, params.patch_size)
     return keras.Model(inputs, prediction, name="unet")
 
 
@@ -149,6 +154,7 @@ def _block(
         params.widths[level],
         name=name,
         activation=params.activation,
+        preactivation=params.preactivation,
         dropout=params.dropout,
         modulation=params.modulation,
         embedding=embedding,
@@ -223,11 +229,15 @@ def _add_augmentation(embedding: Tensor, numbers: Tensor) -> Tensor:
     return add([embedding, project(x(numbers))])
 
 
-def _check_shape(image_shape: tuple[int, int, int], halvings: int) -> None:
+def _check_shape(
+    image_shape: tuple[int, int, int], patch_size: int, halvings: int
+) -> None:
     height, width, _ = image_shape
-    if height % 2**halvings or width % 2**halvings:
+    factor = patch_size * 2**halvings
+    if height % factor or width % factor:
+        patches = f"they are cut into patches of {patch_size} and " * (patch_size > 1)
         raise DdimError(
             f"network.widths: expected images whose height and width are multiples of "
-            f"{2**halvings}, as they are halved once per width but the last; "
+            f"{factor}, as {patches or 'they are '}halved once per width but the last; "
             f"received images of {height} x {width}"
         )

@@ -173,18 +173,18 @@ def latents_are_no_pixels(params: Section) -> Iterator[Mistake]:
 
 
 def network_halves_images(params: Section) -> Iterator[Mistake]:
-    halvings = len(params.network.widths) - 1
+    halvings, patch = len(params.network.widths) - 1, params.network.patch_size
     by = params.latent.downsampling if params.latent.enabled else 1
-    size = params.data.image_size
-    if size % by or size // by % 2**halvings == 0:
+    size, factor = params.data.image_size, by * patch * 2**halvings
+    if size % by or size % factor == 0:
         return
+    divided = [f"the autoencoder divides the side by {by}"] if by > 1 else []
+    if patch > 1:
+        divided.append(f"network.patch_size divides it by {patch}")
     why = f"network.widths halves the images {halvings} times"
-    if params.latent.enabled:
-        why = (
-            f"the autoencoder divides the side by {by} and network.widths halve it "
-            f"{halvings} times"
-        )
-    yield "data.image_size", f"a multiple of {by * 2**halvings}, since {why}", size
+    if divided:
+        why = f"{', '.join(divided)} and network.widths halve it {halvings} times"
+    yield "data.image_size", f"a multiple of {factor}, since {why}", size
 
 
 def devices_share_batches(params: Section) -> Iterator[Mistake]:

@@ -104,6 +104,7 @@ class TextParams(Section):
 
 class NetworkParams(Section):
     widths: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)]
+    patch_size: Annotated[Integer, Field(ge=1, le=16)]
     depth: Annotated[Integer, Field(ge=1, le=16)]
     embedding_dims: Annotated[Width, Field(multiple_of=2)]
     embedding_min_frequency: Frequency
@@ -113,6 +114,7 @@ class NetworkParams(Section):
     noise_input: NoiseInput
     normalization: Normalization
     activation: Activation
+    preactivation: Flag
     upsampling: Upsampling
     attention_levels: Annotated[tuple[Level, ...], EachOnce]
     attention_heads: Count

@@ -229,6 +229,41 @@ def test_scale_and_shift_of_a_block_are_those_of_its_embedding(images):
     np.testing.assert_allclose(received, np.maximum(expected, 0), atol=1e-5)
 
 
+def test_a_preactivated_block_activates_what_each_convolution_reads(images):
+    """DDPM's order: normalize, activate, convolve, embed, activate, convolve."""
+    _, model = apply(
+        lambda x: block(x, 16, activation="relu", preactivation=True), images
+    )
+    names = ("b_normalization", "b_conv_1", "b_conv_2")
+    layers = [model.get_layer(name) for name in names]
+    parts = [part for layer in layers for part in (layer.input, layer.output)]
+    before, normal, seen, first, then, _ = map(
+        keras.ops.convert_to_numpy, keras.Model(model.inputs, parts)(images)
+    )
+    np.testing.assert_allclose(before, images)
+    np.testing.assert_allclose(seen, np.maximum(normal, 0), atol=1e-6)
+    np.testing.assert_allclose(then, np.maximum(first, 0), atol=1e-6)
+    assert (seen == 0).any()
+    assert (then == 0).any()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_patches_are_the_pixels_of_squares_and_can_be_undone(images, size):
+    received, _ = apply(lambda x: blocks.to_patches(x, size), images)
+    rows, columns = images.shape[1] // size, images.shape[2] // size
+    for row in range(rows):
+        for column in range(columns):
+            square = images[
+                :, row * size : (row + 1) * size, column * size : (column + 1) * size
+            ]
+            expected = square.reshape(len(images), -1)
+            np.testing.assert_array_equal(received[:, row, column], expected)
+    back, _ = apply(
+        lambda x: blocks.from_patches(blocks.to_patches(x, size), size), images
+    )
+    np.testing.assert_array_equal(back, images)
+
+
 def test_initial_weights_have_glorot_limits_and_follow_the_global_seed():
     def draw():
         keras.utils.set_random_seed(7)

@@ -16,10 +16,12 @@ DEFAULT = params.load(ROOT / "recipes/default.yaml").network
 TOY = DEFAULT.model_copy(update={"widths": (8, 16), "depth": 1})
 EVERYTHING = {
     "attention_levels": (0, 1),
+    "patch_size": 2,
     "embedding": "blocks",
     "noise_input": "log_snr",
     "normalization": "group",
     "activation": "gelu",
+    "preactivation": True,
     "upsampling": "transposed",
     "residual_scale": 0.7071,
     "modulation": "scale_shift",
@@ -39,6 +41,9 @@ OPTIONS = [
     {"normalization": "none"},
     {"activation": "gelu"},
     {"activation": "relu"},
+    {"preactivation": True},
+    {"preactivation": True, "embedding": "blocks", "modulation": "scale_shift"},
+    {"patch_size": 2},
     {"upsampling": "nearest"},
     {"upsampling": "transposed"},
     {"attention_levels": (0, 1)},

@@ -97,14 +97,49 @@ class Reference:
         return self.conv(x, "prediction")
 
 
-def test_default_network_does_what_the_reference_does():
-    network = unet.build(DEFAULT, (16, 16, 3))
+class Preactivated(Reference):
+    """The same with an activation before each block's first convolution, too."""
+
+    def block(self, x, name, width):
+        residual = x if x.shape[-1] == width else self.conv(x, f"{name}_shortcut")
+        mean, variance = self.network.get_layer(f"{name}_normalization").get_weights()
+        x = (x - mean) / np.sqrt(variance + 1e-3)
+        x = self.conv(x * ops.sigmoid(x), f"{name}_conv_1")
+        x = self.conv(x * ops.sigmoid(x), f"{name}_conv_2")
+        return x + residual
+
+
+def patches(images, size=2):
+    """(B, H, W, C) to (B, H / size, W / size, size size C), one pixel after another."""
+    parts = [images[:, y::size, x::size] for y in range(size) for x in range(size)]
+    return np.concatenate(parts, axis=-1)
+
+
+class Patched(Reference):
+    """The same on patches in place of pixels."""
+
+    def __call__(self, images, variances):
+        return super().__call__(patches(images), variances)
+
+
+@pytest.mark.parametrize(
+    ("reference", "changes"),
+    [
+        (Reference, {}),
+        (Preactivated, {"preactivation": True}),
+        (Patched, {"patch_size": 2}),
+    ],
+)
+def test_network_does_what_the_reference_does(reference, changes):
+    network = unet.build(DEFAULT.model_copy(update=changes), (16, 16, 3))
     generator = np.random.default_rng(0)
     for weight in network.weights:
         change = generator.uniform(0.0, 0.03, weight.shape)
         weight.assign(weight + change.astype("float32"))
     images, variances = batch(network)
-    expected = ops.convert_to_numpy(Reference(network)(images, variances))
+    expected = ops.convert_to_numpy(reference(network)(images, variances))
     received = predict(network, [images, variances])
+    if reference is Patched:
+        received = patches(received)
     scale = np.abs(expected).max()
     np.testing.assert_allclose(received / scale, expected / scale, atol=1e-4)

@@ -38,6 +38,7 @@ diffusion = st.fixed_dictionaries(
 network = st.fixed_dictionaries(
     {
         "widths": st.lists(st.sampled_from([1, 4, 8, 12, 16]), min_size=1, max_size=3),
+        "patch_size": st.sampled_from([1, 1, 2]),
         "depth": st.integers(1, 2),
         "embedding_dims": st.sampled_from([2, 6, 8, 16]),
         "embedding_min_frequency": logarithmic(-6, 1),
@@ -47,6 +48,7 @@ network = st.fixed_dictionaries(
         "noise_input": st.sampled_from(["variance", "rate", "signal_rate", "log_snr"]),
         "normalization": st.sampled_from(["batch", "group", "layer", "none"]),
         "activation": st.sampled_from(["swish", "gelu", "relu"]),
+        "preactivation": flags,
         "upsampling": st.sampled_from(["bilinear", "nearest", "transposed"]),
         "attention_levels": st.lists(st.integers(0, 2), max_size=2, unique=True),
         "attention_heads": st.sampled_from([1, 2, 4]),

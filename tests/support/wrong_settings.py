@@ -44,6 +44,7 @@ SINGLE = [
     ("network.widths", [32, "64"], "received '64'"),
     ("network.widths", 32, "expected a list; received 32"),
     ("network.widths", [8] * 9, "expected at most 8 entries"),
+    ("network.patch_size", 0, "expected 1 or more; received 0"),
     ("network.depth", 0, "expected 1 or more; received 0"),
     ("network.embedding_dims", 31, "expected a multiple of 2; received 31"),
     ("network.embedding_min_frequency", 0.0, "expected a number above 0"),
@@ -55,6 +56,7 @@ SINGLE = [
     ("network.noise_input", "sigma", "expected 'variance', 'rate'"),
     ("network.normalization", None, "received null"),
     ("network.activation", "sin", "expected 'swish', 'gelu' or 'relu'"),
+    ("network.preactivation", 1, "expected true or false; received 1"),
     ("network.upsampling", "cubic", "expected 'bilinear', 'nearest' or"),
     ("network.attention_levels", [4], "expected attention_levels from 0 to 3"),
     ("network.attention_levels", [2, 2], "expected each entry once"),
@@ -223,6 +225,12 @@ COMBINED = [
         "data.image_size",
         "expected a multiple of 128, since the autoencoder divides the side by 4 and "
         "network.widths halve it 5 times; received 64",
+    ),
+    (
+        {"network.patch_size": 3},
+        "data.image_size",
+        "expected a multiple of 24, since network.patch_size divides it by 3 and "
+        "network.widths halve it 3 times; received 64",
     ),
     (
         {"latent.widths": [32, 60, 64]},
