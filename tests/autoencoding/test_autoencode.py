@@ -118,6 +118,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(project, monkeypatch):
     assert left(project) == once
 
 
+@pytest.mark.slow
 def test_a_network_of_latents_is_trained_on_them(project):
     """The batches are the latents of their images; other latents are refused."""
     settings = write_settings(project, enabled=True, epochs=1)

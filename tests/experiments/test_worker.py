@@ -155,6 +155,7 @@ def test_it_ends_with_the_shell_that_ray_kills(project):
     wait_for(lambda: not clone.exists())
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_left_is_cleared_away(project, clones):
     experiment, home = one("train.loss=mse"), homes.home()
     clone = clones_of.folder(experiment, home)

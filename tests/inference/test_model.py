@@ -94,7 +94,11 @@ def test_classes_are_drawn_as_asked_for(conditional, model):
 
 @pytest.mark.parametrize(
     ("name", "choices"),
-    [("model", {}), ("model", {"schedule": "linear"}), ("conditional", {})],
+    [
+        ("model", {}),
+        pytest.param("model", {"schedule": "linear"}, marks=pytest.mark.slow),
+        pytest.param("conditional", {}, marks=pytest.mark.slow),
+    ],
 )
 def test_inverted_images_come_back(name, choices, request):
     tried = request.getfixturevalue(name)

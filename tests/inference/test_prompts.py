@@ -82,6 +82,7 @@ def test_guidance_of_one_is_plain_conditional_sampling(model):
     np.testing.assert_array_equal(plain, guided)
 
 
+@pytest.mark.slow
 def test_inverted_images_come_back_with_their_prompt(model):
     images = model.sample(2, steps=20, seed=5, prompts=RED) * 0.8 + 0.1
     found = model.invert(images, steps=20, iterations=5, prompts=RED)

@@ -74,7 +74,13 @@ def pixels(png: bytes) -> np.ndarray:
         return np.asarray(picture)
 
 
-@pytest.mark.parametrize("columns", [[], ["steps"], list(TABLE)])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        *(pytest.param(some, marks=pytest.mark.slow) for some in ([], ["steps"])),
+        [*TABLE],
+    ],
+)
 def test_a_row_is_the_same_image_whatever_the_others_are(models, columns):
     table = pd.DataFrame(TABLE)[["seed", *columns]]
     table = table.loc[:, ~table.columns.duplicated()]
