@@ -110,7 +110,8 @@ def _add(command: argparse.ArgumentParser, key: str, field: FieldInfo) -> None:
     kind = dict if collection is dict else _kind(field.annotation)
     details: dict[str, Any] = {"help": _help(key, field), "default": field.default}
     if kind is bool:
-        details["action"] = "store_true"
+        either = argparse.BooleanOptionalAction  # where the model's own is the default
+        details["action"] = either if field.default is None else "store_true"
     else:
         details |= {"type": READERS.get(kind, str), "metavar": key.upper()}
         if choices := _choices(key, field.annotation):

@@ -136,7 +136,8 @@ class Drawing(Method, ModelOption):
         None, description=f"{', '.join(SAMPLERS)}; what fits the model if not given"
     )
     signal_leak: Flag | None = Field(  # type: ignore[assignment]
-        None, description=METHOD_HELP["signal_leak"]
+        None,
+        description=f"{METHOD_HELP['signal_leak']}; what fits the model if not given",
     )
     noise_scale: NoiseScale | None = Field(  # type: ignore[assignment]
         None,

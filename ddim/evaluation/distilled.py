@@ -21,10 +21,11 @@ def beside(
 ) -> Results:
     """The results of `sweep.evaluate` with the student's rows below.
 
-    A column `model` says base or distilled; the summary gets the student's checkpoint
-    and figures in one step and in those it is meant for, each one evaluation. Guidance
-    is not distilled, so its scale is 1; the student knows a uniform grid along the
-    schedule of the training, and draws with the leak and scale of its description.
+    A column `model` says base or distilled; the summary gets the student's checkpoint,
+    what it draws with, and figures in one step and in those it is meant for, each one
+    evaluation. Guidance is not distilled, so its scale is 1; the student knows a
+    uniform grid along the schedule of the training, and draws with the leak and scale
+    of its description.
     """
     table, summary = results
     fitting, steps = student.description.fitting, (1, student.description.steps)
@@ -42,10 +43,12 @@ def beside(
     both = {"base": table, "distilled": few}
     parts = [part.assign(model=name) for name, part in both.items()]
     by_steps = few.set_index("steps")["kid"]
+    own = {f"distilled_{name}": value for name, value in fitting.items()}
     return pd.concat(parts, ignore_index=True), {
         **summary,
         "distilled_checkpoint": found["checkpoint"],
         **{f"distilled_kid_{n}_steps": float(by_steps[n]) for n in steps},
+        "conditions": summary["conditions"] | own,
     }
 
 

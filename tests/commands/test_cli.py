@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from contextlib import redirect_stderr
@@ -424,9 +425,18 @@ except DdimError:
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.parametrize(
+    ("given", "leak"),
+    [((), True), (("--signal-leak",), True), (("--no-signal-leak",), False)],
+)
+def test_a_leak_of_the_model_can_be_taken_away(given, leak):
+    fitting = {"sampler": "consistency", "signal_leak": True, "noise_scale": 1.03}
+    assert cli.read(["sample", *given]).method(fitting).signal_leak is leak
+
+
 def test_every_choice_of_a_method_is_an_option_of_sample(capsys):
     with pytest.raises(SystemExit):
         cli.read(["sample", "--help"])
     help_text = capsys.readouterr().out
     for name in Method.model_fields:
-        assert f"{options.option_name(name)} " in help_text
+        assert re.search(rf"{options.option_name(name)}[ ,]", help_text)

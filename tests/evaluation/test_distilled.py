@@ -34,8 +34,10 @@ def test_its_rows_lie_below_those_of_the_model_it_comes_from(monkeypatch, tmp_pa
         return few.assign(kid=[0.5, 0.25]), {"checkpoint": "student", "best_kid": 0.25}
 
     monkeypatch.setattr(sweep, "evaluate", evaluate)
+    before = {"grid": "karras", "signal_leak": True, "noise_scale": 0.9}
+    summary = {"checkpoint": "base", "best_kid": 1.1, "conditions": before}
     both, summary = distilled.beside(
-        (table(["ddim"]), {"checkpoint": "base", "best_kid": 1.1}),
+        (table(["ddim"]), summary),
         student,
         sampling=guided,
         settings=settings.evaluate,
@@ -49,6 +51,8 @@ def test_its_rows_lie_below_those_of_the_model_it_comes_from(monkeypatch, tmp_pa
         "distilled_checkpoint": "student",
         "distilled_kid_1_steps": 0.5,
         "distilled_kid_2_steps": 0.25,
+        "conditions": before
+        | {"distilled_signal_leak": False, "distilled_noise_scale": 1.03},
     }
     plot.write(tmp_path / "kid.png", both, CONDITIONS)
     assert len(colours(tmp_path / "kid.png")) == 2
