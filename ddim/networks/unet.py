@@ -77,7 +77,9 @@ def build(
         embedding = _add_augmentation(embedding, numbers)
 
     if embedding is not None and params.preactivation:
-        embedding = blocks.activated(embedding, params.activation, "embedding")
+        embedding = blocks.activated(
+            embedding, params.activation, "embedding_activation"
+        )
     x = blocks.to_patches(noisy_images, params.patch_size)
     x = Conv2D(params.widths[0], 1, name="image_embedding")(x)
     if params.embedding == "input":

@@ -60,7 +60,7 @@ def test_the_maps_of_a_network_are_the_mean_of_its_layers():
     images, variances, tokens, augmentation = batch(network)
     augmentation[:], variances[:] = 0, 0.25
     layers = [layer for layer in network.layers if layer.name.endswith("_words_heads")]
-    assert [layer.input[0].shape[1] for layer in layers] == [8, 4, 8]
+    assert [layer.input[0].shape[1] for layer in layers] == [4, 2, 4]  # of patches
     inputs = [images, variances, tokens, augmentation]
     expected = np.zeros((4, 8, 8, 4))
     for layer in layers:
