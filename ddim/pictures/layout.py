@@ -85,8 +85,14 @@ def with_caption(picture: Picture, text: str) -> Picture:
     font = ImageFont.load_default(FONT_SIZE)
     right = max(0, LEAST_WIDTH - picture.shape[1])
     width = picture.shape[1] + right - 2 * MARGIN
-    letters = width * len(text) / font.getlength(text)
-    lines = textwrap.wrap(text, max(1, int(letters)))
+    most = max(1, int(width * len(text) / font.getlength(text)))
+    wrapped = (textwrap.wrap(text, letters) for letters in range(most, 0, -1))
+    fitting = (
+        lines
+        for lines in wrapped
+        if max(map(font.getlength, lines), default=0) <= width
+    )
+    lines = next(fitting, [text])
     top = LINE_HEIGHT * len(lines)
     image = ImageOps.expand(to_pillow(picture), (0, top, right, 0), "white")
     draw = ImageDraw.Draw(image)

@@ -1,6 +1,7 @@
 """Grids and animations pixel by pixel."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from ddim.pictures import layout
@@ -99,6 +100,14 @@ def test_a_caption_takes_as_many_lines_as_it_needs():
     )
     assert whole - 8 == layout.LINE_HEIGHT < half - 8 <= narrow - 8
     assert width == layout.LEAST_WIDTH
+
+
+@pytest.mark.parametrize("text", ["WWW " * 20 + "i " * 200, "W" * 300])
+def test_no_line_of_a_caption_crosses_the_border(text):
+    captioned = layout.with_caption(np.zeros((8, 400, 3), np.uint8), text)
+    above = captioned[:-8]
+    assert (above[:, -layout.MARGIN :] == 255).all()
+    assert (above < 255).any()
 
 
 def test_names_are_as_small_as_their_columns_want():
