@@ -196,18 +196,16 @@ def to_patches(x: Tensor, size: int) -> Tensor:
 
 
 def from_patches(x: Tensor, size: int) -> Tensor:
-    """What `to_patches` is undone by: (B, h, w, size * size * C) to full size."""
+    """Undoes `to_patches`: (B, h, w, size * size * C) to (B, h size, w size, C)."""
     if size == 1:
         return x
     tall, wide, channels = x.shape[1], x.shape[2], x.shape[3] // size**2
-    settings = {"dtype": "float32"}
-    cut = keras.layers.Reshape(
-        (tall, wide, size, size, channels), name="pixels_cut", **settings
+    shapes = (tall, wide, size, size, channels), (tall * size, wide * size, channels)
+    cut, merge = (
+        keras.layers.Reshape(shape, name=name, dtype="float32")
+        for shape, name in zip(shapes, ("pixels_cut", "pixels"), strict=True)
     )
-    order = keras.layers.Permute((1, 3, 2, 4, 5), name="pixels_order", **settings)
-    merge = keras.layers.Reshape(
-        (tall * size, wide * size, channels), name="pixels", **settings
-    )
+    order = keras.layers.Permute((1, 3, 2, 4, 5), name="pixels_order", dtype="float32")
     return merge(order(cut(x)))
 
 

@@ -186,6 +186,16 @@ def test_skips_from_inputs_reach_one_more_block_on_the_way_up(embedding):
 WAYS = ("down", "bottom", "up")
 
 
+def test_preactivation_is_of_the_embedding_that_blocks_read_too():
+    network = toy(embedding="blocks", activation="relu", preactivation=True)
+    made = network.get_layer("deep_embedding_2").output
+    read = network.get_layer("down_0_block_0_embedding").input
+    parts = keras.Model(network.inputs, [made, read])(batch(network))
+    before, after = map(ops.convert_to_numpy, parts)
+    assert (before < 0).any()
+    np.testing.assert_array_equal(after, np.maximum(before, 0))
+
+
 def test_images_that_cannot_be_halved_are_refused():
     with pytest.raises(DdimError, match=r"multiples of 8.*received images of 20 x 16"):
         unet.build(DEFAULT, (20, 16, 3))
