@@ -19,8 +19,18 @@ from ddim.errors import DdimError
 from ddim.files import writing
 
 
-def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -> None:
+def setup(
+    backend: str,
+    precision: str,
+    *,
+    deterministic: bool,
+    operation_threads: int | None = None,
+    seed: int = 0,
+) -> None:
     """Choose the backend and precision, seed every generator, fix the order of sums.
+
+    One operation takes `operation_threads` threads of a CPU, or as many as there are
+    cores. Then operations that do not wait for one another run side by side.
 
     `KERAS_BACKEND` in the environment overrides `backend`. Raises `DdimError` if the
     backend is unknown or not installed.
@@ -45,6 +55,8 @@ def setup(backend: str, precision: str, *, deterministic: bool, seed: int = 0) -
     keras.utils.set_random_seed(seed)
     if deterministic:
         BACKENDS[backend].make_deterministic()
+    if operation_threads:
+        BACKENDS[backend].limit_threads(operation_threads)
 
 
 def _add_xla_flag(flag: str) -> None:
@@ -135,6 +147,12 @@ def _tensorflow_determinism() -> None:
     tf.config.experimental.enable_op_determinism()
 
 
+def _tensorflow_threads(count: int) -> None:
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+
+
 def _tensorflow_jit() -> bool:
     import tensorflow as tf
     from tensorflow.python.framework import config
@@ -152,11 +170,16 @@ class Backend:
     """What it needs beyond seeds to repeat itself to the bit."""
     jit_compile: Callable[[], bool | str] = lambda: "auto"
     share_batches: Callable[[int], None] = lambda devices: None
+    limit_threads: Callable[[int], None] = lambda count: None
+    """Of one operation on a CPU, before anything is computed."""
 
 
 BACKENDS = {
     "tensorflow": Backend(
-        _compile_tensorflow, _tensorflow_determinism, _tensorflow_jit
+        _compile_tensorflow,
+        _tensorflow_determinism,
+        _tensorflow_jit,
+        limit_threads=_tensorflow_threads,
     ),
     "jax": Backend(
         jax_inference.compile_model, share_batches=jax_inference.share_batches

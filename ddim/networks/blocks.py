@@ -125,6 +125,21 @@ class SinusoidalEmbedding(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("ddim")
+class Positions(keras.layers.Layer):
+    """Adds a learned vector per position to (B, ..., C)."""
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        self.positions = self.add_weight(
+            name="positions",
+            shape=tuple(input_shape[1:]),
+            initializer=PortableGlorotUniform(),
+        )
+
+    def call(self, x: Tensor) -> Tensor:
+        return x + self.positions
+
+
+@keras.saving.register_keras_serializable("ddim")
 class ScaledAdd(keras.layers.Layer):
     """Sum of two arrays times `scale`; 1/sqrt(2) keeps the variance of equal parts."""
 

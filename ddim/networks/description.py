@@ -45,6 +45,7 @@ BEFORE: dict[str, dict[str, Any]] = {
         "patch_size": 1,
         "modulation": "add",
         "preactivation": False,
+        "positions": False,
         "zero_init": False,
         "dropout": 0.0,
         "augmentation": False,

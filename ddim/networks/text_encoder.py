@@ -4,30 +4,15 @@ Trained along with the network. Blocks with the normalization in front (arXiv
 2002.04745), attention in both directions, learned positions.
 """
 
-from typing import Any
 
 import keras
 from keras import ops
 
 from ddim.networks.attention import Attention
+from ddim.networks.blocks import Positions
 from ddim.networks.fast_layers import Dense, PortableGlorotUniform, Tensor
 from ddim.networks.tokenizer import PAD
 from ddim.settings.sections import TextParams
-
-
-@keras.saving.register_keras_serializable("ddim")
-class Positions(keras.layers.Layer):
-    """Adds a learned vector per position to (B, L, C)."""
-
-    def build(self, input_shape: tuple[Any, ...]) -> None:
-        self.positions = self.add_weight(
-            name="positions",
-            shape=tuple(input_shape[1:]),
-            initializer=PortableGlorotUniform(),
-        )
-
-    def call(self, x: Tensor) -> Tensor:
-        return x + self.positions
 
 
 @keras.saving.register_keras_serializable("ddim")

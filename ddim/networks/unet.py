@@ -82,6 +82,7 @@ def build(
         )
     x = blocks.to_patches(noisy_images, params.patch_size)
     x = Conv2D(params.widths[0], 1, name="image_embedding")(x)
+    x = _placed(x, 0, params)
     if params.embedding == "input":
         x = blocks.beside(
             x,
@@ -120,6 +121,7 @@ def _down_and_up(x: Any, block: Block, params: NetworkParams) -> Tensor:
             x = block(x, level, f"down_{level}_block_{index}")
             skips.append(x)
         x = keras.layers.AveragePooling2D(2, name=f"down_{level}_pooling")(x)
+        x = _placed(x, level + 1, params)
     for index in range(params.depth):
         x = block(x, bottom, f"bottom_block_{index}")
     for level in reversed(range(bottom)):
@@ -131,6 +133,11 @@ def _down_and_up(x: Any, block: Block, params: NetworkParams) -> Tensor:
                 x = join([x, skips.pop()])
             x = block(x, level, f"up_{level}_block_{index}")
     return x
+
+
+def _placed(x: Tensor, level: int, params: NetworkParams) -> Tensor:
+    """Maps that tell where a pixel lies, as tokens of transformers do (2010.11929)."""
+    return blocks.Positions(name=f"positions_{level}")(x) if params.positions else x
 
 
 Words = tuple[Tensor, Tensor]

@@ -115,6 +115,7 @@ class NetworkParams(Section):
     normalization: Normalization
     activation: Activation
     preactivation: Flag
+    positions: Flag
     upsampling: Upsampling
     attention_levels: Annotated[tuple[Level, ...], EachOnce]
     attention_heads: Count
@@ -312,6 +313,7 @@ class RuntimeParams(Section):
     backend: Backend
     precision: Literal["float32", "mixed_bfloat16"]
     deterministic: Flag
+    operation_threads: Annotated[Count, Field(le=1024)] | None
 
 
 class TrackingParams(Section):

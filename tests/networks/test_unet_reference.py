@@ -73,19 +73,23 @@ class Reference:
         x = self.conv(x * ops.sigmoid(x), f"{name}_conv_2")
         return x + residual
 
+    def placed(self, x, level):
+        return x
+
     def __call__(self, images, variances):
         speeds = 2 * np.pi * np.exp(np.linspace(np.log(1.0), np.log(1000.0), 16))
         speeds = speeds.astype("float32")
         x = np.concatenate([np.sin(speeds * variances), np.cos(speeds * variances)], 3)
         x = np.broadcast_to(x, (*images.shape[:3], 32))
-        x = ops.concatenate([self.conv(images, "image_embedding"), x], 3)
+        embedded = self.placed(self.conv(images, "image_embedding"), 0)
+        x = ops.concatenate([embedded, x], 3)
         skips = []
         for level, width in enumerate([32, 64, 96]):
             for index in range(2):
                 x = self.block(x, f"down_{level}_block_{index}", width)
                 skips.append(x)
             pairs = (-1, x.shape[1] // 2, 2, x.shape[2] // 2, 2, width)
-            x = ops.mean(ops.reshape(x, pairs), axis=(2, 4))
+            x = self.placed(ops.mean(ops.reshape(x, pairs), axis=(2, 4)), level + 1)
         for index in range(2):
             x = self.block(x, f"bottom_block_{index}", 128)
         for level, width in [(2, 96), (1, 64), (0, 32)]:
@@ -122,12 +126,21 @@ class Patched(Reference):
         return super().__call__(patches(images), variances)
 
 
+class Placed(Reference):
+    """The same with maps added to what enters each resolution."""
+
+    def placed(self, x, level):
+        (positions,) = self.network.get_layer(f"positions_{level}").get_weights()
+        return x + positions[None]
+
+
 @pytest.mark.parametrize(
     ("reference", "changes"),
     [
         (Reference, {}),
         (Preactivated, {"preactivation": True}),
         (Patched, {"patch_size": 2}),
+        (Placed, {"positions": True}),
     ],
 )
 def test_network_does_what_the_reference_does(reference, changes):

@@ -49,6 +49,7 @@ network = st.fixed_dictionaries(
         "normalization": st.sampled_from(["batch", "group", "layer", "none"]),
         "activation": st.sampled_from(["swish", "gelu", "relu"]),
         "preactivation": flags,
+        "positions": flags,
         "upsampling": st.sampled_from(["bilinear", "nearest", "transposed"]),
         "attention_levels": st.lists(st.integers(0, 2), max_size=2, unique=True),
         "attention_heads": st.sampled_from([1, 2, 4]),

@@ -57,6 +57,7 @@ SINGLE = [
     ("network.normalization", None, "received null"),
     ("network.activation", "sin", "expected 'swish', 'gelu' or 'relu'"),
     ("network.preactivation", 1, "expected true or false; received 1"),
+    ("network.positions", 1, "expected true or false; received 1"),
     ("network.upsampling", "cubic", "expected 'bilinear', 'nearest' or"),
     ("network.attention_levels", [4], "expected attention_levels from 0 to 3"),
     ("network.attention_levels", [2, 2], "expected each entry once"),
@@ -210,6 +211,7 @@ SINGLE = [
     ("runtime.backend", "torch", "received 'torch'"),
     ("runtime.precision", "float16", "expected 'float32' or 'mixed_bfloat16'"),
     ("runtime.deterministic", None, "expected true or false; received null"),
+    ("runtime.operation_threads", 0, "expected 1 or more; received 0"),
     ("tracking.enabled", "yes", "received 'yes'"),
     ("tracking.experiment", "", "expected some text"),
 ]
