@@ -12,7 +12,7 @@ NOT_HIDDEN = (
     "augmentation_embedding",
     "text_tokens",
     "text_positions",
-    *(f"positions_{level}" for level in range(8)),
+    *(f"level_{level}_positions" for level in range(8)),
     "prediction",
 )
 """Layers of the network that read or write data, which Muon leaves to AdamW."""

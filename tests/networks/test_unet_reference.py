@@ -130,7 +130,7 @@ class Placed(Reference):
     """The same with maps added to what enters each resolution."""
 
     def placed(self, x, level):
-        (positions,) = self.network.get_layer(f"positions_{level}").get_weights()
+        (positions,) = self.network.get_layer(f"level_{level}_positions").get_weights()
         return x + positions[None]
 
 
