@@ -4,7 +4,6 @@ Trained along with the network. Blocks with the normalization in front (arXiv
 2002.04745), attention in both directions, learned positions.
 """
 
-
 import keras
 from keras import ops
 

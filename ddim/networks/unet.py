@@ -137,7 +137,9 @@ def _down_and_up(x: Any, block: Block, params: NetworkParams) -> Tensor:
 
 def _placed(x: Tensor, level: int, params: NetworkParams) -> Tensor:
     """Maps that tell where a pixel lies, as tokens of transformers do (2010.11929)."""
-    return blocks.Positions(name=f"level_{level}_positions")(x) if params.positions else x
+    if not params.positions:
+        return x
+    return blocks.Positions(name=f"level_{level}_positions")(x)
 
 
 Words = tuple[Tensor, Tensor]

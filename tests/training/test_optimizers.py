@@ -55,8 +55,10 @@ def test_muon_moves_kernels_along_orthogonal_matrices(shape):
         assert values.max() < 1.3
 
 
-@pytest.mark.parametrize("layer", ["prediction", "image_embedding"])
-def test_the_first_and_the_last_layer_are_adamws(layer):
+@pytest.mark.parametrize(
+    "layer", ["prediction", "image_embedding", "level_1_positions"]
+)
+def test_the_first_and_the_last_layer_and_positions_are_adamws(layer):
     gradients = np.random.default_rng(0).normal(size=(2, 1, 1, 3, 8)).astype("float32")
     found = steps_of(muon(), (1, 1, 3, 8), gradients, layer)
     expected = steps_of(
