@@ -29,8 +29,8 @@ def setup(
 ) -> None:
     """Choose the backend and precision, seed every generator, fix the order of sums.
 
-    One operation takes `operation_threads` threads of a CPU, or as many as there are
-    cores. Then operations that do not wait for one another run side by side.
+    One operation of TensorFlow takes `operation_threads` threads of a CPU, by default
+    as many as there are cores. JAX takes no notice of it.
 
     `KERAS_BACKEND` in the environment overrides `backend`. Raises `DdimError` if the
     backend is unknown or not installed.
