@@ -6,7 +6,7 @@ model = load("checkpoints")
 images = model.sample(16, steps=20, seed=0)
 """
 
-__version__ = "0.6.0"
+__version__ = "0.6.1"
 
 # Nothing is imported here: a Ctrl-C is heard only once `ddim.signals` listens.
 TYPE_CHECKING = False  # type checkers take it for true, as they do that of typing
