@@ -168,8 +168,8 @@ def restore(path: Path, variables: Sequence[keras.Variable]) -> dict:
             )
     elif others := len(list(path.parent.glob(f"*/{STATE}"))):
         print(
-            f"train: starting at epoch 1; {others} of other settings, data or code "
-            f"in {path.parent}",
+            f"train: starting at epoch 1; states of other settings, data or code in "
+            f"{path.parent}: {others}",
             flush=True,
         )
     _assign(variables, [*arrays, np.int64(state.get("epochs", 0))])

@@ -330,7 +330,9 @@ def test_another_code_does_not_go_on_with_a_state(
     monkeypatch.setattr(resume, "code", lambda stage="train": code)
     _, second = run(settings, paths, epochs=1)
     assert first != second
-    assert "starting at epoch 1; 1 of other settings" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "starting at epoch 1; states of other settings" in said
+    assert f"{resume.unfinished.STATES}: 1\n" in said
 
 
 def test_the_code_is_what_the_stage_depends_on():
